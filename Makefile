@@ -1,0 +1,119 @@
+# The house's own commands. Each one runs `setup` first, which does nothing when nothing has changed.
+# No index option stands here: pip reads whatever the machine's own configuration says.
+
+PYTHON ?=
+VENV := .venv
+BIN := $(VENV)/bin
+TOOLS := .venv-tools
+REGISTRY ?= .roost/registry
+PROFILE ?= steady
+TARGET ?= 127.0.0.1:8001
+TESTS ?=
+SERVE ?=
+OUT ?= protos
+PROTO_SOURCES := roost/v1/predict.proto inference/grpc_service.proto
+UV_COMPILE := $(TOOLS)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --only-binary :all: \
+	--no-header --no-annotate -q
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+MAKEFLAGS += --no-print-directory
+
+.DEFAULT_GOAL := help
+.PHONY: help setup serve demo-model test test-slow lint format bench fuzz load protos lock image clean
+
+help:  ## show this page
+	@echo "Roost: a model inference server that takes its canaries home."
+	@echo
+	@echo "  First time here?   make serve      trains a model on real data, then serves it on 127.0.0.1:8001"
+	@echo "                     make test       checks that everything holds on this machine"
+	@echo
+	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' \
+		| awk -F'|' '{ printf "  %-18s %s\n", $$1, $$2 }'
+	@echo
+	@echo "  Variables: PYTHON=python3.12 (setup), TESTS=tests/wire (test), SERVE='--workers 2' (serve),"
+	@echo "             PROFILE=steady TARGET=host:port (load), REGISTRY=folder (serve, demo-model)"
+
+setup: $(VENV)/.installed  ## make .venv from the lock file; only works when something has changed
+
+# A stamp, newer than what it was made from. A venv that was half made is made again from its start.
+$(VENV)/.installed: pyproject.toml locks/dev.lock $(wildcard clients/python/pyproject.toml)
+	@set -e; python="$(PYTHON)"; \
+	if [ -z "$$python" ]; then \
+		for candidate in python3.11 python3.12 python3.13 python3; do \
+			if $$candidate -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+			then python=$$candidate; break; fi; \
+		done; \
+	fi; \
+	if [ -z "$$python" ]; then \
+		echo "setup: no Python 3.11 or later with the venv module found in PATH." >&2; \
+		echo "       Install one (Debian: apt-get install python3-venv) or name it: make setup PYTHON=/path/to/python3" >&2; \
+		exit 1; \
+	fi; \
+	if [ ! -x $(BIN)/python ] || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+		echo "setup: making $(VENV) with $$($$python --version)"; \
+		$$python -m venv --clear $(VENV); \
+	fi
+	@echo "setup: installing what locks/dev.lock pins (a minute or two the first time)"
+	@$(BIN)/python -m pip install --progress-bar off --require-hashes -r locks/dev.lock
+	@$(BIN)/python -m pip check
+	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@if [ -f clients/python/pyproject.toml ]; then \
+		$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e clients/python; fi
+	@touch $@
+
+serve: setup demo-model  ## train the demo model if there is none yet, then serve it
+	$(BIN)/roost serve --registry $(REGISTRY) --model employment@stable $(SERVE)
+
+demo-model: setup  ## train, check, bundle and register the employment model, unless it is there
+	@[ -d $(REGISTRY)/employment ] || $(BIN)/python -m pipelines.employment --registry $(REGISTRY)
+
+test: setup  ## run the test suite (TESTS=folder for a part of it)
+	$(BIN)/python -m pytest -q $(TESTS)
+
+test-slow: setup  ## run the tests that take minutes: the image's steps from an empty root
+	$(BIN)/python -m pytest -q -m slow $(TESTS)
+
+lint: setup  ## ruff, mypy, the table of rooms, hadolint
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@if [ -f Dockerfile ]; then echo "$(BIN)/hadolint Dockerfile" && $(BIN)/hadolint Dockerfile; fi
+
+format: setup  ## put imports in order and mend what ruff can mend
+	$(BIN)/ruff check --fix .
+
+bench: setup  ## one table from one interleaved run, also build/bench.json; wants h2load and nghttpd
+	@mkdir -p build
+	$(BIN)/python -m benchmarks
+
+fuzz: setup  ## fuzz the wire readers for ten minutes against google.protobuf and a guard page
+	ROOST_FUZZ_SECONDS=$${ROOST_FUZZ_SECONDS:-600} $(BIN)/python -m pytest -q -s --timeout 0 tests/fuzz
+
+load: setup  ## run a load profile against a running server (PROFILE=steady TARGET=127.0.0.1:8001)
+	$(BIN)/python -m loadtests.$(PROFILE) --target $(TARGET)
+
+# The compilers of protocols and locks live apart: grpcio-tools wants an older protobuf than the server runs on.
+$(TOOLS)/.installed: locks/tools.lock $(VENV)/.installed
+	@echo "tools: installing what locks/tools.lock pins"
+	@$(BIN)/python -m venv $(TOOLS)
+	@$(TOOLS)/bin/python -m pip install -q --require-hashes -r locks/tools.lock
+	@touch $@
+
+# protoc writes imports from the include root; ours live under `protos`, beside other packages of the same names.
+protos: $(TOOLS)/.installed  ## generate Python from protos/**.proto (OUT=folder to write elsewhere)
+	@mkdir -p $(OUT)
+	$(TOOLS)/bin/python -m grpc_tools.protoc -I protos --python_out=$(OUT) --pyi_out=$(OUT) --grpc_python_out=$(OUT) \
+		$(PROTO_SOURCES)
+	@sed -i -E 's/^from (roost|inference)([a-z0-9_.]*) import/from protos.\1\2 import/' \
+		$(patsubst %.proto,$(OUT)/%_pb2_grpc.py,$(PROTO_SOURCES))
+
+lock: $(TOOLS)/.installed  ## resolve pyproject.toml again into locks/, pinned by hash
+	$(UV_COMPILE) pyproject.toml -o locks/core.lock
+	$(UV_COMPILE) pyproject.toml --extra train -o locks/train.lock
+	$(UV_COMPILE) pyproject.toml --extra train --extra dev -o locks/dev.lock
+	$(UV_COMPILE) locks/tools.in -o locks/tools.lock
+
+clean:  ## remove what was built or cached; .roost (models and data) stays
+	rm -rf $(VENV) $(TOOLS) build dist *.egg-info clients/python/*.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
