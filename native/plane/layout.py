@@ -1,0 +1,182 @@
+"""Where things lie in the plane, and how a process makes or attaches it.
+
+The parent creates the memfd and hands its number on; control and workers attach. Uses numpy only, since the parent
+imports no compiler. Always: the size is sealed (a shrunken mapping would be a SIGBUS), blocks of two workers share no
+cache line, and a process built from another table is refused.
+
+Writers of a worker's block: the parent while no process of that worker lives, its process while it does. The parent's
+line of each block and the first page's words are the parent's alone.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from native.plane.counters import COUNTERS_LENGTH, ROWS_OF_TABLE, TABLE_DIGEST, Kind
+
+Words = npt.NDArray[np.int64]
+
+MAGIC: Final = int.from_bytes(b"ROOSTPLN", "little")
+LAYOUT_VERSION: Final = 1
+WORKERS_MAX: Final = 64
+WORD_BYTES: Final = 8
+CACHE_LINE_BYTES: Final = 64
+LINE_WORDS: Final = CACHE_LINE_BYTES // WORD_BYTES
+
+# The plane's own words, written by the parent.
+PLANE_MAGIC: Final = 0
+PLANE_VERSION: Final = 1
+PLANE_DIGEST: Final = 2
+PLANE_BYTES: Final = 3
+PLANE_PARENT_PID: Final = 4
+PLANE_WORKERS: Final = 5
+PLANE_STARTED_UTC_NS: Final = 6
+PLANE_CONTROL_PID: Final = 8
+PLANE_CONTROL_RESTARTS: Final = 9
+PLANE_CONTROL_READY: Final = 16  # control's own cache line: the pid of the control process that answers
+PLANE_WORDS: Final = 3 * LINE_WORDS
+
+# A worker's header: its own line, then the parent's line.
+HEADER_PID: Final = 0
+HEADER_GENERATION: Final = 1
+HEADER_STATE: Final = 2
+HEADER_CONNECTIONS: Final = 3
+HEADER_HEARTBEAT_NS: Final = 4
+HEADER_SEQUENCE: Final = 5
+HEADER_RESTARTS: Final = 8
+HEADER_LAST_EXIT: Final = 9
+HEADER_WORDS: Final = 2 * LINE_WORDS
+
+BLOCK_WORDS: Final = HEADER_WORDS + -(-COUNTERS_LENGTH // LINE_WORDS) * LINE_WORDS
+PLANE_TOTAL_BYTES: Final = (PLANE_WORDS + WORKERS_MAX * BLOCK_WORDS) * WORD_BYTES
+
+assert PLANE_WORDS % LINE_WORDS == 0, "blocks must start on a cache line"
+assert BLOCK_WORDS % LINE_WORDS == 0, "two workers must never write one cache line"
+assert HEADER_RESTARTS >= LINE_WORDS > HEADER_SEQUENCE, "parent and worker must not write one cache line"
+assert PLANE_CONTROL_READY // LINE_WORDS > PLANE_CONTROL_RESTARTS // LINE_WORDS, "control has a line of its own"
+
+
+class WorkerState(IntEnum):
+    """What a worker is doing. ABSENT is a block that no worker ever used."""
+
+    ABSENT = 0
+    STARTING = 1
+    READY = 2
+    DRAINING = 3
+    DEAD = 4
+
+
+class PlaneMismatch(RuntimeError):
+    """The descriptor is no plane of this build."""
+
+
+@dataclass(frozen=True)
+class WorkerBlock:
+    """Views of one worker's block. header: int64[HEADER_WORDS]; counters: int64[COUNTERS_LENGTH], shared."""
+
+    index: int
+    header: Words
+    counters: Words
+
+    @property
+    def state(self) -> WorkerState:
+        return WorkerState(int(self.header[HEADER_STATE]))
+
+    def begin(self, pid: int, generation: int) -> Words:
+        """A process takes the block over: returns its private vector, to be counted in and published.
+
+        The counts go on where the predecessor was stopped, so that no exported counter ever goes backwards; gauges
+        start at zero. A predecessor that was killed while it published left the sequence odd: it is made even.
+        """
+        self.header[HEADER_PID] = pid
+        self.header[HEADER_GENERATION] = generation
+        self.header[HEADER_CONNECTIONS] = 0
+        self.header[HEADER_SEQUENCE] += self.header[HEADER_SEQUENCE] & 1
+        private = self.counters.copy()
+        for row in ROWS_OF_TABLE:
+            if row.kind is Kind.GAUGE:
+                private[row.offset : row.stop] = 0
+        return private
+
+    def enter(self, state: WorkerState) -> None:
+        """One aligned store. Nothing is published with it, so that it needs no order with other words."""
+        self.header[HEADER_STATE] = state
+
+
+class Plane:
+    """A mapped plane. `words` are its own words; keep the object as long as any view of it."""
+
+    def __init__(self, fd: int, memory: mmap.mmap) -> None:
+        self.fd = fd
+        self._memory = memory
+        whole: Words = np.frombuffer(memory, dtype=np.int64)
+        self.words: Words = whole[:PLANE_WORDS]
+        self._blocks = tuple(_block(whole, index) for index in range(WORKERS_MAX))
+
+    @classmethod
+    def create(cls, workers: int) -> Plane:
+        """A new plane, zeroed and sealed. The descriptor is close-on-exec: pass it on by name (`pass_fds`)."""
+        assert 1 <= workers <= WORKERS_MAX, workers
+        fd = os.memfd_create("roost-plane", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(fd, PLANE_TOTAL_BYTES)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+        plane = cls(fd, mmap.mmap(fd, PLANE_TOTAL_BYTES))
+        plane.words[PLANE_VERSION] = LAYOUT_VERSION
+        plane.words[PLANE_DIGEST] = _digest_word()
+        plane.words[PLANE_BYTES] = PLANE_TOTAL_BYTES
+        plane.words[PLANE_WORKERS] = workers
+        plane.words[PLANE_MAGIC] = MAGIC
+        return plane
+
+    @classmethod
+    def attach(cls, fd: int) -> Plane:
+        """Maps an inherited plane, after checking that it is one and that both builds agree on its layout."""
+        size = os.fstat(fd).st_size
+        if size != PLANE_TOTAL_BYTES:
+            raise PlaneMismatch(_mismatch("size", f"{PLANE_TOTAL_BYTES} bytes", f"{size}"))
+        plane = cls(fd, mmap.mmap(fd, PLANE_TOTAL_BYTES))
+        wanted = {
+            "magic": (PLANE_MAGIC, MAGIC),
+            "layout version": (PLANE_VERSION, LAYOUT_VERSION),
+            "digest of the counters table": (PLANE_DIGEST, _digest_word()),
+        }
+        for field, (offset, expected) in wanted.items():
+            found = int(plane.words[offset])
+            if found != expected:
+                raise PlaneMismatch(_mismatch(field, f"{expected:#x}", f"{found:#x}"))
+        return plane
+
+    def block(self, index: int) -> WorkerBlock:
+        """The block of the worker with this index."""
+        return self._blocks[index]
+
+    @property
+    def workers(self) -> int:
+        """How many workers the parent keeps: blocks 0 to workers - 1 are in use."""
+        return int(self.words[PLANE_WORKERS])
+
+    def close(self) -> None:
+        """Closes the descriptor. The mapping lives as long as its views."""
+        os.close(self.fd)
+
+
+def _block(whole: Words, index: int) -> WorkerBlock:
+    start = PLANE_WORDS + index * BLOCK_WORDS
+    counters = start + HEADER_WORDS
+    return WorkerBlock(index, whole[start:counters], whole[counters : counters + COUNTERS_LENGTH])
+
+
+def _digest_word() -> int:
+    return int.from_bytes(TABLE_DIGEST[:WORD_BYTES], "little", signed=True)
+
+
+def _mismatch(field: str, expected: str, got: str) -> str:
+    return f"plane: {field}: expected {expected}, got {got}. Stop the server and start all of it from one build."
