@@ -3,22 +3,35 @@
 Numba notices an edit in a kernel's own file only: a changed constant in another module would leave stale machine code
 behind. So the folder's name is a digest of all sources of `native/`, the compiler, the processor and libnghttp2.
 Used by `native/__init__.py`; `roost doctor` and `roost warm` show the folder.
+Always: nothing here imports the compiler, so that a process which only reads the plane stays small.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import platform
+import sys
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
-
-import llvmlite
-import llvmlite.binding
-import numba
 
 from native.library import find_library
 
 KERNEL_CACHE_VARIABLE = "ROOST_KERNEL_CACHE"
+
+
+def _processor() -> str:
+    """The processor that code is compiled for: the one named by $NUMBA_CPU_NAME, else this one by its features."""
+    named = os.environ.get("NUMBA_CPU_NAME")
+    if named:
+        return f"{named} {os.environ.get('NUMBA_CPU_FEATURES', '')}"
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.machine()
+    features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return f"{platform.machine()} {features}"
 
 
 @cache
@@ -30,14 +43,14 @@ def kernel_digest() -> str:
         digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
     library = find_library()
     facts = (
-        numba.__version__,
-        llvmlite.__version__,
-        numba.config.CPU_NAME or llvmlite.binding.get_host_cpu_name(),
-        numba.config.CPU_FEATURES or "",
-        f"boundscheck={numba.config.BOUNDSCHECK}",
+        sys.version,
+        version("numba"),
+        version("llvmlite"),
+        _processor(),
+        f"boundscheck={os.environ.get('NUMBA_BOUNDSCHECK', '')}",
         library.version if library else "no libnghttp2",
     )
-    digest.update("\0".join(str(fact) for fact in facts).encode())
+    digest.update("\0".join(facts).encode())
     return digest.hexdigest()[:16]
 
 
@@ -51,5 +64,8 @@ def kernel_cache_folder() -> Path:
 
 
 def use_kernel_cache() -> None:
-    """Makes Numba keep compiled kernels in `kernel_cache_folder()`."""
-    numba.config.CACHE_DIR = str(kernel_cache_folder())
+    """Makes Numba keep compiled kernels in `kernel_cache_folder()`, whether it is imported already or not."""
+    folder = str(kernel_cache_folder())
+    os.environ["NUMBA_CACHE_DIR"] = folder
+    if "numba" in sys.modules:
+        sys.modules["numba"].config.CACHE_DIR = folder
