@@ -13,6 +13,8 @@ from typing import Any
 from numba import types
 from numba.extending import intrinsic
 
+from native.plane.layout import Words
+
 WORD_ALIGNMENT_BYTES = 8
 
 
@@ -74,9 +76,9 @@ def _fence(ordering: str) -> Callable[..., Any]:
     return fence
 
 
-load_relaxed: Any = intrinsic(_load("monotonic"))
-load_acquire: Any = intrinsic(_load("acquire"))
-store_relaxed: Any = intrinsic(_store("monotonic"))
-store_release: Any = intrinsic(_store("release"))
-fence_acquire: Any = intrinsic(_fence("acquire"))
-fence_release: Any = intrinsic(_fence("release"))
+load_relaxed: Callable[[Words, int], int] = intrinsic(_load("monotonic"))
+load_acquire: Callable[[Words, int], int] = intrinsic(_load("acquire"))
+store_relaxed: Callable[[Words, int, int], None] = intrinsic(_store("monotonic"))
+store_release: Callable[[Words, int, int], None] = intrinsic(_store("release"))
+fence_acquire: Callable[[], None] = intrinsic(_fence("acquire"))
+fence_release: Callable[[], None] = intrinsic(_fence("release"))

@@ -1,0 +1,56 @@
+"""What the parent hands to the processes it starts: a JSON document on standard input, descriptors by number.
+
+`python -m server.worker` reads a WorkerSpec, `python -m server.control` a ControlSpec. Always: every descriptor named
+here is inherited open; nothing else is inherited but the standard streams.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from server.settings import Settings
+
+EXIT_OK: Final = 0
+EXIT_REFUSED: Final = 78
+"""A worker's way to say that starting it again will not help: a configuration or a model was refused (EX_CONFIG)."""
+
+
+class Spec(BaseModel):
+    """Frozen, and refuses fields it does not know: parent and child are of one build."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class WorkerSpec(Spec):
+    """One worker. generation: 1 at first start, one more at each restart of this index.
+
+    listener: what "auto" came to. listen_fd: with "fast" the one listening socket that all workers accept from; None
+    with "grpcio", where each worker binds listen_host and listen_port itself, with SO_REUSEPORT. listen_port is never
+    0: the parent holds the port.
+    """
+
+    index: int = Field(ge=0, lt=64)
+    generation: int = Field(ge=1)
+    listener: Literal["fast", "grpcio"]
+    listen_fd: int | None
+    listen_host: str
+    listen_port: int
+    plane_fd: int
+    settings: Settings
+
+
+class ControlSpec(Spec):
+    """The control process. The HTTP socket is listening; the admin port is bound by control itself.
+
+    admin_port is never 0: the parent holds the port, bound with SO_REUSEPORT and not listening.
+    listen: the workers' real address, to be shown.
+    """
+
+    http_fd: int
+    admin_host: str
+    admin_port: int
+    listen: str
+    plane_fd: int
+    settings: Settings

@@ -1,0 +1,270 @@
+"""Every setting, by section: one frozen object that parent, control and workers share.
+
+`server.cli.configuration` gathers the values (flags, environment, file) and makes the errors; children get the object
+as JSON. `settings_fields()` lists all keys with defaults and ranges: errors and docs/reference/configuration.md are
+made and tested from it. Always: what the object holds is within the ranges below, whatever it came from.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
+
+LOOPBACK_NAMES: Final = ("localhost", "ip6-localhost")
+MODEL_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+MODEL_REFERENCE: Final = re.compile(r"@[A-Za-z][A-Za-z0-9_-]{0,63}|[1-9][0-9]{0,17}")
+
+ADDRESS_ALLOWED: Final = "host:port, port 0 to 65535"
+MODEL_NAME_ALLOWED: Final = "1 to 128 letters, digits, `.`, `_` or `-`, the first a letter or a digit"
+MODEL_REFERENCE_ALLOWED: Final = "`@` and an alias, or a version's number"
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of "host:port". An IPv6 host is written in brackets: "[::1]:8001"."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"expected {ADDRESS_ALLOWED}, got {address!r}")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if ":" in host and not bracketed:
+        raise ValueError(f"expected {ADDRESS_ALLOWED}, got {address!r}. Write an IPv6 host in brackets, as [::1]:8001")
+    return (host[1:-1] if bracketed else host), int(port)
+
+
+def join_address(host: str, port: int) -> str:
+    """The opposite of `split_address`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """True where only this machine can reach the host. Names other than localhost are not looked up: False."""
+    if host in LOOPBACK_NAMES:
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _address(value: str) -> str:
+    split_address(value)
+    return value
+
+
+def _admin_address(value: str) -> str:
+    host, _ = split_address(value)
+    if not is_loopback(host):
+        raise ValueError(
+            f"expected a loopback host (127.0.0.1, [::1], localhost), got {value!r}. The admin port asks nobody who "
+            "they are, so that it must not leave this machine; reach it through an SSH tunnel or a port-forward"
+        )
+    return value
+
+
+def _model_name(value: str) -> str:
+    if not MODEL_NAME.fullmatch(value):
+        raise ValueError(f"expected {MODEL_NAME_ALLOWED}, got {value!r}")
+    return value
+
+
+def _model_reference(value: str) -> str:
+    if not MODEL_REFERENCE.fullmatch(value):
+        raise ValueError(f"expected {MODEL_REFERENCE_ALLOWED}, got {value!r}")
+    return value
+
+
+Address = Annotated[str, AfterValidator(_address)]
+HomePath = Annotated[Path, AfterValidator(Path.expanduser)]
+AdminAddress = Annotated[str, AfterValidator(_admin_address)]
+ModelName = Annotated[str, AfterValidator(_model_name)]
+ModelReference = Annotated[str, AfterValidator(_model_reference)]
+
+
+def _within(default: float, low: float, high: float, description: str) -> Any:
+    """A number with its default, both bounds allowed."""
+    return Field(default=default, ge=low, le=high, description=description)
+
+
+def _described(default: Any, allowed: str, description: str) -> Any:
+    """A value that is no number: what is allowed is said in words."""
+    return Field(default=default, description=description, json_schema_extra={"allowed": allowed})
+
+
+class Section(BaseModel):
+    """Frozen, and refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+class ServerSettings(Section):
+    """Addresses and processes."""
+
+    listen: Address = _described("127.0.0.1:8001", ADDRESS_ALLOWED, "gRPC predictions")
+    http: Address = _described("127.0.0.1:8002", ADDRESS_ALLOWED, "Metrics and health over HTTP")
+    admin: AdminAddress = _described(
+        "127.0.0.1:8003", "loopback " + ADDRESS_ALLOWED, "gRPC for operators; open to this machine only"
+    )
+    workers: int = _within(1, 1, 64, "Processes that serve predictions")
+    listener: Literal["auto", "fast", "grpcio"] = Field(
+        default="auto",
+        description="`fast` needs libnghttp2, `grpcio` does not; `auto` takes `fast` where it can and warns where not",
+    )
+    ready_file: HomePath | None = _described(None, "a path", "Written as JSON with the real addresses once all is ready")
+    drain_timeout_s: float = _within(30.0, 0.0, 3600.0, "How long a stop waits for calls in flight")
+
+
+class LogSettings(Section):
+    """What is logged, and how."""
+
+    format: Literal["human", "json"] = Field(default="human", description="For people, or one JSON object a line")
+    level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="The least that is logged")
+
+
+class BatchingSettings(Section):
+    """When rows become a batch."""
+
+    max_batch_size: int = _within(1024, 1, 65_536, "Rows in a batch at most")
+    max_queue_delay_us: int = _within(0, 0, 1_000_000, "How long a batch waits for more rows while the runner is free")
+    queue_rows_max: int = _within(65_536, 1, 16_777_216, "Rows that wait; more are refused with RESOURCE_EXHAUSTED")
+    inline_cost_us_max: int = _within(500, 0, 1_000_000, "Dearer batches run in the runner's thread, not on the loop")
+
+
+class LimitSettings(Section):
+    """What one call, one connection and one worker may take."""
+
+    message_bytes_max: int = _within(4 * MIB, 1 * KIB, 1 * GIB, "One gRPC message; a longer one is RESOURCE_EXHAUSTED")
+    connections_max: int = _within(4096, 1, 65_536, "Connections of a worker; one more is closed at once")
+    streams_per_connection_max: int = _within(1024, 1, 65_536, "Calls in flight on a connection")
+    slots_max: int = _within(8192, 1, 1_048_576, "Calls in flight in a worker; more are RESOURCE_EXHAUSTED")
+    header_bytes_max: int = _within(16_384, 1024, 1_048_576, "Decoded headers of one call")
+    headers_max: int = _within(128, 16, 4096, "Headers of one call")
+    reply_bytes_per_connection_max: int = _within(
+        16 * MIB, 64 * KIB, 1 * GIB, "Replies not read yet; a reader behind by more is cut off"
+    )
+    assembling_bytes_per_connection_max: int = _within(
+        16 * MIB, 64 * KIB, 1 * GIB, "Messages not complete yet on a connection"
+    )
+    assembling_bytes_max: int = _within(256 * MIB, 64 * KIB, 64 * GIB, "Messages not complete yet in a worker")
+    resets_sent_max: int = _within(1000, 1, 1_000_000, "Streams that a peer makes us reset before it is cut off")
+    outbound_frames_max: int = _within(10_000, 100, 10_000_000, "Frames queued for a peer before it is cut off")
+    empty_data_frames_max: int = _within(1000, 1, 10_000_000, "Empty DATA frames before the peer is cut off")
+    priority_frames_max: int = _within(1000, 1, 10_000_000, "PRIORITY frames before the peer is cut off")
+    settings_ack_timeout_s: float = _within(10.0, 0.1, 600.0, "For a peer to acknowledge SETTINGS")
+    stalled_timeout_s: float = _within(10.0, 0.1, 600.0, "Without progress of a reply or a request begun")
+    connection_age_max_s: float = _within(
+        0.0, 0.0, 604_800.0, "Then the client is told to reconnect (GOAWAY, jittered); 0 is never"
+    )
+    handoffs_max: int = _within(256, 1, 65_536, "Calls with the Python servicers at once; more are RESOURCE_EXHAUSTED")
+
+
+class RegistrySettings(Section):
+    """Where verified artifacts come from."""
+
+    path: HomePath | None = _described(None, "a path", "The folder registry; needed for models named by reference")
+    cache: HomePath = _described(Path("~/.cache/roost"), "a path", "Verified artifacts, by digest")
+
+
+class ModelSettings(Section):
+    """A model to serve: an ONNX file, or an artifact of the registry."""
+
+    name: ModelName = Field(description="As clients call it", json_schema_extra={"allowed": MODEL_NAME_ALLOWED})
+    onnx: HomePath | None = _described(None, "a path", "An ONNX file, served as it is, without a registry")
+    reference: ModelReference | None = _described(None, MODEL_REFERENCE_ALLOWED, "A version in the registry")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.onnx is None) == (self.reference is None):
+            got = "none" if self.onnx is None else "both"
+            raise ValueError(f"expected one of onnx and reference for the model {self.name!r}, got {got}")
+        return self
+
+
+class Settings(Section):
+    """All of it."""
+
+    server: ServerSettings = Field(default_factory=ServerSettings)
+    logs: LogSettings = Field(default_factory=LogSettings)
+    batching: BatchingSettings = Field(default_factory=BatchingSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
+    registry: RegistrySettings = Field(default_factory=RegistrySettings)
+    models: tuple[ModelSettings, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [model.name for model in self.models]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"models: expected every name once, got {', '.join(twice)} twice")
+        referring = [model.name for model in self.models if model.reference is not None]
+        if referring and self.registry.path is None:
+            raise ValueError(
+                f"registry.path: expected the folder registry of {', '.join(referring)}, got none. "
+                "Set it with --registry, or name ONNX files"
+            )
+        limits = self.limits
+        for key in ("reply_bytes_per_connection_max", "assembling_bytes_per_connection_max"):
+            if getattr(limits, key) < limits.message_bytes_max:
+                raise ValueError(
+                    f"limits.{key}: expected at least limits.message_bytes_max ({limits.message_bytes_max}), "
+                    f"got {getattr(limits, key)}. One message must fit"
+                )
+        if limits.assembling_bytes_max < limits.assembling_bytes_per_connection_max:
+            raise ValueError(
+                "limits.assembling_bytes_max: expected at least limits.assembling_bytes_per_connection_max "
+                f"({limits.assembling_bytes_per_connection_max}), got {limits.assembling_bytes_max}"
+            )
+        if self.batching.queue_rows_max < self.batching.max_batch_size:
+            raise ValueError(
+                f"batching.queue_rows_max: expected at least batching.max_batch_size "
+                f"({self.batching.max_batch_size}), got {self.batching.queue_rows_max}"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class SettingsField:
+    """A key as people see it: `default` and `allowed` are the texts of the configuration page."""
+
+    key: str
+    default: str
+    allowed: str
+    description: str
+
+
+def settings_fields() -> Iterator[SettingsField]:
+    """Every key, in the order of the sections. A model's keys come last, as `models[].name` and so on."""
+    for section, field in Settings.model_fields.items():
+        if section == "models":
+            yield from _fields_of("models[]", ModelSettings)
+        else:
+            model = field.annotation
+            assert isinstance(model, type) and issubclass(model, Section), section
+            yield from _fields_of(section, model)
+
+
+def _fields_of(section: str, model: type[Section]) -> Iterator[SettingsField]:
+    for name, field in model.model_fields.items():
+        default = "required" if field.is_required() else _text(field.default)
+        yield SettingsField(f"{section}.{name}", default, _allowed(field), field.description or "")
+
+
+def _text(default: object) -> str:
+    return "none" if default is None else f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def _allowed(field: Any) -> str:
+    if field.json_schema_extra:
+        return str(field.json_schema_extra["allowed"])
+    bounds = {name: getattr(part, name) for part in field.metadata for name in ("ge", "le") if hasattr(part, name)}
+    if bounds:
+        return f"{_text(bounds['ge'])} to {_text(bounds['le'])}"
+    return ", ".join(field.annotation.__args__)
