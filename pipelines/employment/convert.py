@@ -76,7 +76,7 @@ def run(
 def check_parity(classifier: LGBMClassifier, model: onnxruntime.InferenceSession, on: Examples) -> Parity:
     """Compare both on every row; raise where they differ by more than rounding."""
     labels, probabilities = run(model, on.matrix)
-    expected = classifier.predict_proba(on.matrix)
+    expected = np.asarray(classifier.predict_proba(on.matrix))
     error = np.abs(probabilities - expected).max(axis=1)
     worst = int(error.argmax())
     if error[worst] > PROBABILITY_ERROR_MAX:

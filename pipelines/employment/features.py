@@ -49,7 +49,9 @@ def examples(records: pd.DataFrame) -> Examples:
         known = np.isin(numbers, list(column.codes)) if column.codes else (numbers >= 0) & (numbers <= AGE_MAX_YEARS)
         if not known.all():
             strange = sorted(set(numbers[~known].tolist()))[:5]
-            raise FeatureError(f"{column.name}: expected the codes in meaning.py, got {strange}. Explain them there first.")
+            raise FeatureError(
+                f"{column.name}: expected the codes in meaning.py, got {strange}. Explain them there first."
+            )
         matrix[:, index] = numbers
     labels, years = (records[name].to_numpy(np.int64) for name in ("employed", "year"))
     return Examples(matrix, labels, years)

@@ -143,8 +143,11 @@ def as_json() -> dict[str, object]:
     return {
         "source": "US Census Bureau, American Community Survey, Massachusetts, PUMS codes of 2015",
         "features": [
-            {"name": column.name, "title": column.title, "codes": {str(code): text for code, text in column.codes.items()}}
-            for column in COLUMNS
+            {"name": column.name, "title": column.title, "codes": _as_strings(column.codes)} for column in COLUMNS
         ],
-        "labels": {str(label): text for label, text in LABELS.items()},
+        "labels": _as_strings(LABELS),
     }
+
+
+def _as_strings(codes: dict[int, str]) -> dict[str, str]:
+    return {str(code): text for code, text in codes.items()}

