@@ -1,0 +1,1 @@
+"""Verified bytes become served models: session, warm-up, golden check, batchability probe, lookup."""

@@ -1,0 +1,1 @@
+"""The protocols' methods over message bytes, shared by both listeners."""

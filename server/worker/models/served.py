@@ -1,0 +1,103 @@
+"""A model that answers: identity, signature, session, and the way its predictions take.
+
+Made by `loading`, looked up through `table`, asked by the servicers. Always: rows of a batchable model may share a
+batch with strangers' rows, those of any other model never do; either way a caller gets its own rows back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from registry_client.tensors import Signature
+from server.worker.models.session import OnnxSession
+from server.worker.status import deadline_exceeded
+
+Array = npt.NDArray[np.generic]
+T = TypeVar("T")
+
+DIGEST_PREFIX_DIGITS = 12
+
+
+class Runs(Protocol):
+    """Where work is run: the worker's runner."""
+
+    async def run(self, work: Callable[[], T]) -> T: ...
+
+
+class Batches(Protocol):
+    """Gathers rows of many callers: the model's batcher."""
+
+    async def submit(self, inputs: dict[str, Array], rows: int, deadline_ns: int | None) -> dict[str, Array]: ...
+
+
+@dataclass(slots=True)
+class ServedModel:
+    """digest: sha256 in hex of the artifact. variant: its place in the traffic. batching_note: why not, or "".
+
+    `runner` and `batcher` are put in place by the worker's process before it takes calls.
+    """
+
+    name: str
+    version: str
+    digest: str
+    signature: Signature
+    class_labels: tuple[str | int, ...] | None
+    notes: tuple[str, ...]
+    batchable: bool
+    batching_note: str
+    session: OnnxSession
+    model_bytes: bytes = field(repr=False)
+    variant: str = "stable"
+    max_batch_size: int = 1024
+    runner: Runs | None = None
+    batcher: Batches | None = None
+
+    @property
+    def digest_prefix(self) -> str:
+        return self.digest[:DIGEST_PREFIX_DIGITS]
+
+    async def predict(self, inputs: Mapping[str, Array], deadline_ns: int | None) -> dict[str, Array]:
+        """All outputs, checked inputs given. Raises StatusError."""
+        if deadline_ns is not None and time.monotonic_ns() >= deadline_ns:
+            raise deadline_exceeded("before the model was run")
+        rows = self._rows(inputs)
+        if self.batcher is None or rows == 0:
+            return await self._run_alone(inputs, deadline_ns)
+        if rows <= self.max_batch_size:
+            return await self.batcher.submit(dict(inputs), rows, deadline_ns)
+        return await self._in_chunks(self.batcher, inputs, rows, deadline_ns)
+
+    def _rows(self, inputs: Mapping[str, Array]) -> int:
+        """Rows that may be batched: 0 for a model whose rows are not independent, and for a call without any."""
+        return int(next(iter(inputs.values())).shape[0]) if self.batchable and inputs else 0
+
+    async def _run_alone(self, inputs: Mapping[str, Array], deadline_ns: int | None) -> dict[str, Array]:
+        def work() -> dict[str, Array]:
+            if deadline_ns is not None and time.monotonic_ns() >= deadline_ns:
+                raise deadline_exceeded("while it waited for the runner")
+            return self.session.run(inputs)
+
+        return await self.runner.run(work) if self.runner is not None else work()
+
+    async def _in_chunks(
+        self, batcher: Batches, inputs: Mapping[str, Array], rows: int, deadline_ns: int | None
+    ) -> dict[str, Array]:
+        """More rows than a batch holds: as many batches as it takes, put together again. One failure fails the call."""
+        starts = range(0, rows, self.max_batch_size)
+        chunks = [
+            {name: array[start : start + self.max_batch_size] for name, array in inputs.items()} for start in starts
+        ]
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(batcher.submit(chunk, min(self.max_batch_size, rows - start), deadline_ns))
+                for start, chunk in zip(starts, chunks, strict=True)
+            ]
+        parts = [task.result() for task in tasks]
+        return {spec.name: np.concatenate([part[spec.name] for part in parts]) for spec in self.signature.outputs}
