@@ -24,8 +24,8 @@ IR_VERSION = 8
 def mlp_model(seed: int = 20240601) -> bytes:
     """ONNX bytes of the 32-64-64-2 perceptron: `features` float32 [rows, 32] to `scores` float32 [rows, 2], a softmax.
 
-    Weights are scaled by sqrt(2 / fan in), so that scores of standard normal rows spread over (0, 1) instead of sticking
-    to its ends: an answer then identifies its row.
+    Weights are scaled by sqrt(2 / fan in), so that scores of standard normal rows spread over (0, 1)
+    instead of sticking to its ends: an answer then identifies its row.
     """
     random = np.random.default_rng(seed)
     sizes = (MLP_FEATURES, MLP_HIDDEN, MLP_HIDDEN, MLP_CLASSES)

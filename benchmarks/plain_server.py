@@ -48,7 +48,8 @@ class PlainServicer(v1_grpc.PredictionServicer, oip_grpc.GRPCInferenceServiceSer
         return v1.PredictReply(model=request.model, version="1", variant="stable", outputs=tensors)
 
     async def ModelInfer(self, request, context):
-        pairs = zip(request.inputs, request.raw_input_contents, strict=True)
+        typed = [np.array(t.contents.fp32_contents, np.float32) for t in request.inputs]
+        pairs = zip(request.inputs, request.raw_input_contents or typed, strict=True)
         feed = {t.name: np.frombuffer(raw, DTYPES[t.datatype]).reshape(t.shape) for t, raw in pairs}
         found = await self._run(request.model_name, feed, context)
         reply = oip.ModelInferResponse(model_name=request.model_name, model_version="1", id=request.id)
