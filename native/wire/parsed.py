@@ -40,13 +40,9 @@ RAW_CONTENTS: Final = 0
 TYPED_CONTENTS: Final = 1
 
 # Encodings. FIXED: little-endian elements side by side, which is raw contents and also packed float and double.
-# The rest are packed varints, named by the field of the typed contents that holds them.
+# VARINTS: packed varints, decoded by the input's datatype.
 ENCODING_FIXED: Final = 0
-ENCODING_BOOL_VARINTS: Final = 1
-ENCODING_INT32_VARINTS: Final = 2
-ENCODING_INT64_VARINTS: Final = 3
-ENCODING_UINT32_VARINTS: Final = 4
-ENCODING_UINT64_VARINTS: Final = 5
+ENCODING_VARINTS: Final = 1
 
 # Words from here on are the readers' notes while they read: what the first pass found, for the second to look at.
 _NOTES: Final = PARSED_INPUTS + INPUTS_MAX * PARSED_INPUT_WORDS
