@@ -95,5 +95,6 @@ def deadline_exceeded(when: str) -> StatusError:
 def unknown_method(path: str, known: Iterable[str]) -> StatusError:
     """The answer to a `:path` that names no method: the same text from both listeners."""
     return StatusError(
-        Code.UNIMPLEMENTED, f"method: expected one of {', '.join(sorted(known))}, got {quoted(path)}. Check the service."
+        Code.UNIMPLEMENTED,
+        f"method: expected one of {', '.join(sorted(known))}, got {quoted(path)}. Check the service.",
     )

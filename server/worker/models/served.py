@@ -94,10 +94,14 @@ class ServedModel:
         chunks = [
             {name: array[start : start + self.max_batch_size] for name, array in inputs.items()} for start in starts
         ]
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(batcher.submit(chunk, min(self.max_batch_size, rows - start), deadline_ns))
-                for start, chunk in zip(starts, chunks, strict=True)
-            ]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(batcher.submit(chunk, min(self.max_batch_size, rows - start), deadline_ns))
+                    for start, chunk in zip(starts, chunks, strict=True)
+                ]
+        except ExceptionGroup as failures:
+            # The first failure cancelled the others: it is the call's.
+            raise failures.exceptions[0] from None
         parts = [task.result() for task in tasks]
         return {spec.name: np.concatenate([part[spec.name] for part in parts]) for spec in self.signature.outputs}

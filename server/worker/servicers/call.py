@@ -36,6 +36,7 @@ class Serving:
     health: HealthBoard
     server_name: str
     server_version: str
+    message_bytes_max: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,8 +116,10 @@ def from_raw(field: str, datatype: Datatype, shape: tuple[int, ...], raw: bytes)
         )
     if datatype is Datatype.BOOL:
         # Any byte but 0 is true, as in C; numpy must not see a bool that is neither 0 nor 1.
-        return (np.frombuffer(raw, np.uint8) != 0).reshape(shape)
-    return np.frombuffer(raw, datatype.numpy_dtype.newbyteorder("<")).reshape(shape)
+        truth: Array = np.frombuffer(raw, np.uint8) != 0
+        return truth.reshape(shape)
+    array: Array = np.frombuffer(raw, datatype.numpy_dtype.newbyteorder("<"))
+    return array.reshape(shape)
 
 
 def _prefixed_elements(field: str, raw: bytes) -> list[bytes]:
@@ -161,7 +163,7 @@ NARROW = (Datatype.INT8, Datatype.INT16, Datatype.UINT8, Datatype.UINT16)
 
 def _narrowed(field: str, datatype: Datatype, shape: tuple[int, ...], elements: Sequence[object]) -> Array:
     wide = np.array(elements, dtype=np.int64)
-    bounds = np.iinfo(datatype.numpy_dtype)
+    bounds = np.iinfo(datatype.numpy_dtype.name)
     outside = np.flatnonzero((wide < bounds.min) | (wide > bounds.max))
     if outside.size:
         index = int(outside[0])

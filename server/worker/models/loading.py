@@ -1,0 +1,123 @@
+"""From a configured model to one that answers: read, verify, build, check, warm, probe.
+
+Used once per model as a worker starts. Always: the session is built from the very bytes that were hashed, and a model
+that does not answer its golden examples as recorded is never served.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from registry_client.errors import ArtifactError, UnservableModel
+from registry_client.golden import Golden, check_golden
+from registry_client.manifest import Tolerance
+from registry_client.onnx_model import OnnxModel, read_onnx
+from registry_client.tensors import FREE_DIMENSION, Signature
+from server.settings import ModelSettings, Settings
+from server.worker.models.examples import random_inputs
+from server.worker.models.probe import SEED, reason_against_batching
+from server.worker.models.served import ServedModel
+from server.worker.models.session import OnnxSession, SessionRefused
+from server.worker.status import StatusError
+
+Array = npt.NDArray[np.generic]
+
+# Of a bare file, which no registry counts.
+BARE_FILE_VERSION = "0"
+WARM_UP_SIZES = (1, 2)
+
+
+class ModelRefused(Exception):
+    """A configured model that cannot be served. One line: the model, what is wrong, what to do."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a model is built from. digest: sha256 in hex, of the file or of the bundle's manifest."""
+
+    version: str
+    digest: str
+    model: OnnxModel
+    golden: Golden | None = None
+    tolerance: Tolerance = field(default_factory=Tolerance)
+
+
+def load_model(wanted: ModelSettings, settings: Settings) -> ServedModel:
+    """Raises ModelRefused."""
+    try:
+        source = _source(wanted, settings)
+        return build_model(wanted.name, source, settings.batching.max_batch_size)
+    except (ArtifactError, SessionRefused, OSError) as error:
+        raise ModelRefused(f"model {wanted.name}: {error}") from error
+
+
+def build_model(name: str, source: Source, max_batch_size: int) -> ServedModel:
+    """Session, golden examples, warm-up and probe, in that order."""
+    model = source.model
+    session = OnnxSession(model.model_bytes, model.signature)
+    notes = list(model.notes)
+    if source.golden is not None:
+        check_golden(source.golden, session.run, source.tolerance.rtol, source.tolerance.atol)
+    else:
+        notes += warm_up(session)
+    reason = reason_against_batching(model.signature, session.run, _example_inputs(source.golden))
+    return ServedModel(
+        name=name,
+        version=source.version,
+        digest=source.digest,
+        signature=model.signature,
+        class_labels=model.class_labels,
+        notes=tuple(notes),
+        batchable=reason is None,
+        batching_note=reason or "",
+        session=session,
+        model_bytes=model.model_bytes,
+        max_batch_size=max_batch_size,
+    )
+
+
+def warm_up(session: OnnxSession) -> list[str]:
+    """Runs made-up inputs, so that the first caller doesn't pay for ONNX Runtime's first allocations.
+
+    Made-up values may be ones that the model rightly refuses (an index out of range), so that a failure is noted and
+    no refusal. Returns the notes.
+    """
+    failure = ""
+    for size in WARM_UP_SIZES:
+        try:
+            session.run(random_inputs(session.signature, size, size, np.random.default_rng(SEED)))
+            return []
+        except StatusError as error:
+            failure = error.message
+        if not _has_free_dimension(session.signature):
+            break
+    return [f"warm-up with made-up inputs failed ({failure})"]
+
+
+def _example_inputs(golden: Golden | None) -> list[dict[str, Array]]:
+    examples = golden.examples if golden is not None else ()
+    return [{name: tensor.array for name, tensor in example.inputs.items()} for example in examples]
+
+
+def _has_free_dimension(signature: Signature) -> bool:
+    return any(FREE_DIMENSION in spec.shape for spec in signature.inputs)
+
+
+def _source(wanted: ModelSettings, settings: Settings) -> Source:
+    assert wanted.onnx is not None, "a reference needs a registry"
+    return _file_source(wanted.onnx)
+
+
+def _file_source(path: Path) -> Source:
+    try:
+        file_bytes = path.read_bytes()
+    except FileNotFoundError:
+        raise UnservableModel(
+            "onnx", expected="an ONNX file", got=f"no file at {path}", hint="Check the path."
+        ) from None
+    return Source(BARE_FILE_VERSION, hashlib.sha256(file_bytes).hexdigest(), read_onnx(file_bytes))

@@ -1,0 +1,110 @@
+"""A worker's life: load the models, listen, publish counters, drain at SIGTERM.
+
+Always: READY is set, and health turns to SERVING, only when every configured model is loaded and the listener accepts;
+at SIGTERM health says NOT_SERVING before the listener lets go of its first connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from native.plane.layout import Plane, WorkerState
+from server.processes import EXIT_OK, WorkerSpec
+from server.settings import Settings
+from server.worker.listeners.listener import Listener, make_listener
+from server.worker.models.loading import load_model
+from server.worker.models.table import ModelTable
+from server.worker.publishing import Publisher
+from server.worker.servicers.call import Serving
+from server.worker.servicers.health_board import HealthBoard
+from server.worker.servicers.methods import SERVICES
+
+log = logging.getLogger("roost.worker")
+
+Words = npt.NDArray[np.int64]
+
+SERVER_NAME = "roost"
+PUBLISH_INTERVAL_S = 0.25
+EXIT_LISTENER_FAILED = 1
+
+
+def server_version() -> str:
+    try:
+        return version("roost-server")
+    except PackageNotFoundError:
+        # Run from a source tree that was never installed.
+        return "0"
+
+
+def load_table(settings: Settings) -> ModelTable:
+    """Every configured model, one after the other. Raises ModelRefused."""
+    models = []
+    for wanted in settings.models:
+        model = load_model(wanted, settings)
+        batching = "on" if model.batchable else f"off: {model.batching_note}"
+        fields = {"model": model.name, "version": model.version, "digest": model.digest_prefix, "batching": batching}
+        log.info("loaded", extra={"fields": fields})
+        for note in model.notes:
+            log.warning("%s: %s", model.name, note)
+        models.append(model)
+    return ModelTable(models)
+
+
+async def serve(spec: WorkerSpec, table: ModelTable, publisher: Publisher) -> int:
+    """Serves until SIGTERM or SIGINT; returns the exit code."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    health = HealthBoard(SERVICES)
+    limits = spec.settings.limits
+    serving = Serving(table, health, SERVER_NAME, server_version(), limits.message_bytes_max)
+    listener = make_listener(spec, serving, publisher.counts)
+    publishing = loop.create_task(_publish_regularly(publisher))
+    try:
+        await listener.start()
+        health.serve()
+        publisher.enter(WorkerState.READY)
+        stopping = loop.create_task(stop.wait())
+        ends: list[asyncio.Future[Any]] = [stopping, listener.failure]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if listener.failure.done():
+            log.error("the port cannot be served any more", exc_info=listener.failure.exception())
+            return EXIT_LISTENER_FAILED
+        await _drain(listener, health, publisher, spec.settings.server.drain_timeout_s)
+        return EXIT_OK
+    finally:
+        publishing.cancel()
+        publisher.publish()
+
+
+async def _drain(listener: Listener, health: HealthBoard, publisher: Publisher, grace_s: float) -> None:
+    health.drain()
+    publisher.enter(WorkerState.DRAINING)
+    # Watchers get NOT_SERVING in a turn of the loop of its own, before any connection is told to go.
+    await asyncio.sleep(0)
+    listener.begin_drain()
+    await listener.drain(grace_s)
+
+
+async def _publish_regularly(publisher: Publisher) -> None:
+    while True:
+        publisher.publish()
+        await asyncio.sleep(PUBLISH_INTERVAL_S)
+
+
+def run(spec: WorkerSpec) -> int:
+    """The whole life; returns the exit code. Raises ModelRefused before anything listens."""
+    import uvloop
+
+    publisher = Publisher(Plane.attach(spec.plane_fd).block(spec.index), os.getpid(), spec.generation)
+    table = load_table(spec.settings)
+    return uvloop.run(serve(spec, table, publisher))
