@@ -19,12 +19,13 @@ from registry_client.errors import BadDocument
 from registry_client.tensors import FREE_DIMENSION, Datatype, Signature, TensorSpec
 
 FORMAT_VERSION = 1
-MANIFEST_FILE, MODEL_FILE, GOLDEN_FILE = "manifest.json", "model.onnx", "golden.json"
+MANIFEST_FILE, DIGEST_FILE, MODEL_FILE, GOLDEN_FILE = "manifest.json", "manifest.sha256", "model.onnx", "golden.json"
 REQUIRED_FILES = frozenset({MODEL_FILE, GOLDEN_FILE})
 
 MANIFEST_BYTES_MAX = 1 << 20
 FILES_MAX = 64
 FILE_BYTES_MAX = 2**31 - 1
+BUNDLE_BYTES_MAX = 4 << 30
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -81,6 +82,10 @@ class Manifest:
             "meaning": self.meaning,
         })  # fmt: skip
 
+    def digest_line(self) -> bytes:
+        """What DIGEST_FILE holds: a line for `sha256sum --check`; it makes damage show without a registry."""
+        return f"{self.digest}  {MANIFEST_FILE}\n".encode("ascii")
+
     @property
     def digest(self) -> str:
         return sha256_hex(self.to_bytes())
@@ -102,7 +107,7 @@ def check_model_name(name: str, what: str = "name") -> str:
 
 def check_file_name(name: str) -> str:
     """A bundle is flat: no folders, nothing hidden, and so no way out of it."""
-    if not _NAME.fullmatch(name) or name == MANIFEST_FILE or name.endswith(".sha256"):
+    if not _NAME.fullmatch(name) or name in (MANIFEST_FILE, DIGEST_FILE):
         raise BadDocument(
             f"{MANIFEST_FILE}: files", expected="plain file names of letters, digits, '.', '_', '-', without a folder",
             got=repr(name[:120]), hint="Do not use this bundle: no tool of ours writes such a name.",
@@ -180,6 +185,11 @@ def _read_files(document: dict[str, Any]) -> dict[str, FileEntry]:
                 fields.path("size"), expected=f"0 to {FILE_BYTES_MAX}", got=f"{size}", hint="Make the bundle anew."
             )
         files[name] = FileEntry(sha256, size)
+    size_bytes = sum(file.size_bytes for file in files.values())
+    if size_bytes > BUNDLE_BYTES_MAX:
+        raise BadDocument(
+            what, expected=f"at most {BUNDLE_BYTES_MAX} bytes together", got=f"{size_bytes}", hint="Bundle fewer files."
+        )
     if missing := sorted(REQUIRED_FILES - files.keys()):
         raise BadDocument(what, expected=f"{missing[0]} among them", got="it missing", hint="Make the bundle anew.")
     return files
