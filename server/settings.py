@@ -118,7 +118,7 @@ class ServerSettings(Section):
         default="auto",
         description="`fast` needs libnghttp2, `grpcio` does not; `auto` takes `fast` where it can and warns where not",
     )
-    ready_file: HomePath | None = _described(None, "a path", "Written as JSON with the real addresses once all is ready")
+    ready_file: HomePath | None = _described(None, "a path", "JSON with the real addresses, written once all is ready")
     drain_timeout_s: float = _within(30.0, 0.0, 3600.0, "How long a stop waits for calls in flight")
 
 
@@ -247,7 +247,8 @@ def settings_fields() -> Iterator[SettingsField]:
             yield from _fields_of("models[]", ModelSettings)
         else:
             model = field.annotation
-            assert isinstance(model, type) and issubclass(model, Section), section
+            assert isinstance(model, type), section
+            assert issubclass(model, Section), section
             yield from _fields_of(section, model)
 
 

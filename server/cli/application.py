@@ -1,0 +1,32 @@
+"""Puts the commands together. `main` is the console script `roost`."""
+
+from __future__ import annotations
+
+import typer
+
+from server.cli.doctor import doctor
+from server.cli.serve import serve
+from server.cli.warm import warm_command
+from server.version import VERSION
+
+app = typer.Typer(
+    name="roost",
+    help="A model inference server that brings its canaries home.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(serve)
+app.command("warm")(warm_command)
+app.command()(doctor)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(VERSION)
+
+
+def main() -> None:
+    app()

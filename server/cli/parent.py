@@ -1,0 +1,281 @@
+"""The parent: binds the sockets, makes the plane, starts control and workers, starts them again, and stops them.
+
+Used by `roost serve`. It reads no request and loads no model, compiler or registry, so that it has no reason to fail.
+One loop waits for signals (SIGCHLD too, by sigtimedwait) and for the next due time: no threads, no handlers, no races.
+Always: a child that ended unasked is started again with backoff; SIGTERM ends in exit 0 within the drain's limit.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel
+
+from native.plane.layout import (
+    HEADER_LAST_EXIT,
+    HEADER_RESTARTS,
+    HEADER_STATE,
+    PLANE_CONTROL_PID,
+    PLANE_CONTROL_READY,
+    PLANE_CONTROL_RESTARTS,
+    PLANE_PARENT_PID,
+    PLANE_STARTED_UTC_NS,
+    Plane,
+    WorkerState,
+)
+from server.cli.backoff import SECOND_NS, START_FAILURES_MAX, Restarts
+from server.cli.children import CONTROL_COMMAND, WARM_COMMAND, WORKER_COMMAND, Child, start_child
+from server.cli.doors import Doors
+from server.cli.ready_file import write_ready_file
+from server.processes import EXIT_OK, EXIT_REFUSED, ControlSpec, WorkerSpec
+from server.settings import Settings
+
+log = logging.getLogger("roost.parent")
+
+EXIT_FAILED: Final = 1
+STOP_SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT})
+WAITED_FOR: Final = STOP_SIGNALS | {signal.SIGCHLD}
+STARTING_POLL_S: Final = 0.02
+READY_POLL_S: Final = 1.0
+KILL_MARGIN_S: Final = 2.0  # a worker keeps the drain's limit itself; the parent kills what failed to
+CONTROL_STOP_S: Final = 3.0
+
+
+@dataclass(frozen=True)
+class Commands:
+    """What is run for each part; tests run stand-ins."""
+
+    worker: Sequence[str] = WORKER_COMMAND
+    control: Sequence[str] = CONTROL_COMMAND
+    warm: Sequence[str] | None = WARM_COMMAND
+
+
+@dataclass
+class Place:
+    """One child to be kept running: control, or the worker of an index."""
+
+    name: str
+    index: int | None
+    generation: int = 0
+    child: Child | None = None
+    restarts: Restarts = field(default_factory=Restarts)
+
+
+class Stop(Exception):
+    """The start was given up, or a stop was asked for: the exit code to end with."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Parent:
+    """Call `run` once, from the main thread of a process without other threads."""
+
+    def __init__(
+        self, settings: Settings, doors: Doors, commands: Commands, announce: Callable[[], None] | None = None
+    ) -> None:
+        self._settings = settings
+        self._doors = doors
+        self._commands = commands
+        self._announce = announce
+        self._plane = Plane.create(settings.server.workers)
+        self._control = Place("control", None)
+        self._workers = [Place(f"worker {index}", index) for index in range(settings.server.workers)]
+        self._was_ready = False
+        self._warming: Child | None = None
+
+    def run(self) -> int:
+        """Serves until a stop signal; returns the exit code."""
+        self._plane.words[PLANE_PARENT_PID] = os.getpid()
+        self._plane.words[PLANE_STARTED_UTC_NS] = time.time_ns()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, WAITED_FOR)
+        try:
+            self._warm()
+            while True:
+                self._start_due()
+                self._look_for_ready()
+                self._wait(READY_POLL_S if self._was_ready else STARTING_POLL_S)
+                self._reap()
+        except Stop as stop:
+            self._stop()
+            return stop.code
+        finally:
+            self._kill_all()
+            self._doors.close()
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _places(self) -> list[Place]:
+        return [self._control, *self._workers]
+
+    def _wait(self, limit_s: float) -> None:
+        """Until a child ended, a place is due, or the limit. A stop signal becomes `Stop`."""
+        now_ns = time.monotonic_ns()
+        waiting = [place.restarts.due_ns - now_ns for place in self._places() if place.child is None]
+        seconds = min([limit_s, *(max(due_ns, 0) / SECOND_NS for due_ns in waiting)])
+        received = signal.sigtimedwait(WAITED_FOR, seconds)
+        if received is not None and received.si_signo in STOP_SIGNALS:
+            log.info("stopping", extra={"fields": {"signal": signal.Signals(received.si_signo).name}})
+            raise Stop(EXIT_OK)
+
+    def _warm(self) -> None:
+        """Compiles kernels in one short-lived process: two that fill one cache have crashed the compiler."""
+        if self._commands.warm is None:
+            return
+        started_ns = time.monotonic_ns()
+        self._warming = start_child(self._commands.warm, None, ())
+        while (code := self._warming.poll()) is None:
+            self._wait(READY_POLL_S)
+        if code != 0:
+            log.error("compiling kernels failed: run `roost warm` to see why", extra={"fields": {"exit": code}})
+            raise Stop(EXIT_FAILED)
+        seconds = (time.monotonic_ns() - started_ns) / SECOND_NS
+        log.debug("kernels are compiled", extra={"fields": {"seconds": f"{seconds:.2f}"}})
+
+    def _start_due(self) -> None:
+        now_ns = time.monotonic_ns()
+        for place in self._places():
+            if place.child is None and place.restarts.due_ns <= now_ns:
+                self._start(place)
+
+    def _start(self, place: Place) -> None:
+        place.generation += 1
+        place.restarts = place.restarts.started(time.monotonic_ns())
+        try:
+            self._start_process(place)
+        except (OSError, subprocess.SubprocessError) as error:  # no memory or no process to be had: try again later
+            place.restarts = place.restarts.ended(time.monotonic_ns())
+            log.error("could not be started", extra={"fields": {"child": place.name, "reason": str(error)}})
+        else:
+            assert place.child is not None
+            log.debug("started", extra={"fields": {"child": place.name, "pid": place.child.pid}})
+
+    def _start_process(self, place: Place) -> None:
+        if place.index is None:
+            place.child = start_child(
+                self._commands.control, self._control_spec(), (self._plane.fd, self._doors.http.fileno())
+            )
+            self._plane.words[PLANE_CONTROL_PID] = place.child.pid
+            self._plane.words[PLANE_CONTROL_RESTARTS] = place.generation - 1
+        else:
+            header = self._plane.block(place.index).header
+            header[HEADER_STATE] = WorkerState.STARTING
+            header[HEADER_RESTARTS] = place.generation - 1
+            spec = self._worker_spec(place.index, place.generation)
+            inherited = (self._plane.fd,) if spec.listen_fd is None else (self._plane.fd, spec.listen_fd)
+            place.child = start_child(self._commands.worker, spec, inherited)
+
+    def _control_spec(self) -> BaseModel:
+        return ControlSpec(
+            http_fd=self._doors.http.fileno(),
+            admin_host=self._doors.admin_host,
+            admin_port=self._doors.admin_port,
+            listen=self._doors.addresses.listen,
+            plane_fd=self._plane.fd,
+            settings=self._settings,
+        )
+
+    def _worker_spec(self, index: int, generation: int) -> WorkerSpec:
+        return WorkerSpec(
+            index=index,
+            generation=generation,
+            listener=self._doors.listener,
+            listen_fd=self._doors.listen.fileno() if self._doors.listener == "fast" else None,
+            listen_host=self._doors.listen_host,
+            listen_port=self._doors.listen_port,
+            plane_fd=self._plane.fd,
+            settings=self._settings,
+        )
+
+    def _reap(self) -> None:
+        for place in self._places():
+            if place.child is not None and (code := place.child.poll()) is not None:
+                self._ended(place, code)
+
+    def _ended(self, place: Place, code: int) -> None:
+        """A child ended unasked: notes it in the plane, and sets its next start or gives the whole start up."""
+        pid = place.child.pid if place.child else 0
+        place.child = None
+        place.restarts = place.restarts.ended(time.monotonic_ns())
+        if place.index is not None:
+            header = self._plane.block(place.index).header
+            header[HEADER_LAST_EXIT] = code
+            header[HEADER_STATE] = WorkerState.DEAD
+        fields = {"child": place.name, "pid": pid, "exit": code, "failures": place.restarts.failures}
+        if code == EXIT_REFUSED and place.generation == 1:
+            log.error("the start is given up: a configuration or a model was refused", extra={"fields": fields})
+            raise Stop(EXIT_REFUSED)
+        if not self._was_ready and place.restarts.failures >= START_FAILURES_MAX:
+            log.error("the start is given up: it keeps failing", extra={"fields": fields})
+            raise Stop(EXIT_FAILED)
+        log.warning("ended unasked and is started again", extra={"fields": fields})
+
+    def _look_for_ready(self) -> None:
+        if self._was_ready or self._control.child is None:
+            return
+        control_answers = self._plane.words[PLANE_CONTROL_READY] == self._control.child.pid
+        states = [self._plane.block(index).state for index in range(len(self._workers))]
+        if not control_answers or any(state is not WorkerState.READY for state in states):
+            return
+        pids = [place.child.pid for place in self._workers if place.child is not None]
+        if len(pids) < len(self._workers):
+            return  # one is dead already, and the loop will see it next
+        self._was_ready = True
+        path = self._settings.server.ready_file
+        if path is not None:
+            self._write_ready_file(path, self._control.child.pid, pids)
+        if self._announce is not None:
+            self._announce()
+
+    def _write_ready_file(self, path: Path, control: int, workers: Sequence[int]) -> None:
+        try:
+            write_ready_file(path, self._doors.addresses, os.getpid(), control, workers)
+        except OSError as error:
+            fields = {"path": str(path), "reason": str(error)}
+            log.error("the start is given up: the ready file can't be written", extra={"fields": fields})
+            raise Stop(EXIT_FAILED) from error
+
+    def _stop(self) -> None:
+        """Workers drain, then control goes: health says "not ready" as long as something is in flight."""
+        if self._settings.server.ready_file is not None and self._was_ready:
+            self._settings.server.ready_file.unlink(missing_ok=True)
+        if self._warming is not None and self._warming.poll() is None:
+            self._warming.kill()
+            self._warming.wait()
+        children = [place.child for place in self._workers if place.child is not None]
+        limit_s = self._settings.server.drain_timeout_s + KILL_MARGIN_S if self._was_ready else KILL_MARGIN_S
+        _end(children, limit_s)
+        if self._control.child is not None:
+            _end([self._control.child], CONTROL_STOP_S)
+
+    def _kill_all(self) -> None:
+        """Leaves nobody behind, whatever went wrong before."""
+        for place in self._places():
+            if place.child is not None and place.child.poll() is None:
+                place.child.kill()
+                place.child.wait()
+
+
+def _end(children: Sequence[Child], limit_s: float) -> None:
+    """SIGTERM, then SIGKILL to those that are still there at the limit, or at a second stop signal."""
+    for child in children:
+        child.terminate()
+    deadline = time.monotonic() + limit_s
+    while any(child.poll() is None for child in children) and (left_s := deadline - time.monotonic()) > 0:
+        received = signal.sigtimedwait(WAITED_FOR, left_s)
+        if received is not None and received.si_signo in STOP_SIGNALS:
+            log.warning("a second stop signal: killing what is left")
+            break
+    for child in children:
+        if child.poll() is None:
+            log.warning("killed: it did not stop in time", extra={"fields": {"pid": child.pid, "limit_s": limit_s}})
+            child.kill()
+            child.wait()

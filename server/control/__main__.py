@@ -1,0 +1,76 @@
+"""The control process: `python -m server.control`, with a ControlSpec as JSON on standard input.
+
+Started by the parent, which starts it again when it ends. Always: workers serve on without it; it loads no model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+
+import uvicorn
+
+from native.plane.layout import PLANE_CONTROL_READY, Plane
+from server.control.admin import Admin
+from server.control.http import application
+from server.control.plane_reader import PlaneReader
+from server.logs import start_logging
+from server.processes import ControlSpec
+
+log = logging.getLogger("roost.control")
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn without signal handlers of its own: the loop below has them."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def control(spec: ControlSpec) -> None:
+    """Answers on both ports until SIGTERM."""
+    plane = Plane.attach(spec.plane_fd)
+    reader = PlaneReader(plane)
+    admin = Admin(reader, spec.admin_host, spec.admin_port)
+    configuration = uvicorn.Config(
+        application(reader, spec.listen), log_config=None, access_log=False, lifespan="off", limit_concurrency=256
+    )
+    http = HttpServer(configuration)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+    await admin.start()
+    serving = asyncio.create_task(http.serve(sockets=[socket.socket(fileno=spec.http_fd)]))
+    following = asyncio.create_task(admin.follow())
+    stopping = asyncio.create_task(stop.wait())
+    while not http.started and not serving.done():
+        await asyncio.sleep(0.005)
+    plane.words[PLANE_CONTROL_READY] = os.getpid()
+    await asyncio.wait((serving, following, stopping), return_when=asyncio.FIRST_COMPLETED)
+
+    http.should_exit = True
+    await admin.stop()
+    stopping.cancel()
+    if following.done():
+        await following  # it never ends by itself: this raises what ended it
+    following.cancel()
+    await serving
+
+
+def main() -> int:
+    spec = ControlSpec.model_validate_json(sys.stdin.buffer.read())
+    start_logging(spec.settings.logs, "control")
+    asyncio.run(control(spec))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
