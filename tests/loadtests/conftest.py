@@ -1,0 +1,26 @@
+"""One server of the perceptron that all load profiles of a run call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.models import mlp_model
+from benchmarks.servers import Served, roost_command, served
+
+
+@pytest.fixture(scope="session")
+def mlp_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("models") / "mlp.onnx"
+    file.write_bytes(mlp_model())
+    return file
+
+
+@pytest.fixture(scope="session", params=("fast", "grpcio"))
+def mlp_server(
+    request: pytest.FixtureRequest, mlp_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    with served(roost_command({"mlp": mlp_file}, request.param), tmp_path_factory.mktemp(request.param)) as server:
+        yield server
