@@ -55,6 +55,8 @@ def write_bundle(
         ("meaning", meaning),
     ):  # fmt: skip
         check_encodable(document, part)
+    if class_labels is not None:
+        check_encodable(list(class_labels), "class_labels")
     model = read_onnx(model_bytes)
     check_fits(golden, model.signature)
     files = {MODEL_FILE: model.model_bytes, GOLDEN_FILE: golden.to_bytes()}

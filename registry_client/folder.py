@@ -26,7 +26,7 @@ from registry_client.canonical_json import Fields, as_strings
 from registry_client.errors import BadDocument, NotInRegistry, RegistryRefused, VerificationFailed
 from registry_client.manifest import check_digest, check_model_name
 from registry_client.placing import place_file
-from registry_client.registry import Reference, Version, check_alias, check_tag
+from registry_client.registry import Reference, Version, check_alias, check_tag, read_reference
 from registry_client.verify import VerifiedBundle, read_verified
 
 FORMAT_VERSION = 1
@@ -61,10 +61,15 @@ class FolderRegistry:
         self._root = root
         self._bundles = BundleCache(root / "bundles")
 
-    def push(self, folder: Path, aliases: Sequence[str] = ()) -> Version:
+    def push(self, folder: Path, name: str | None = None, aliases: Sequence[str] = ()) -> Version:
         for alias in aliases:
             check_alias(alias)
         bundle = read_verified(folder)
+        if name not in (None, bundle.manifest.name):
+            raise RegistryRefused(
+                f"bundle {folder}", expected=f"one of model {name}", got=f"one of {bundle.manifest.name}",
+                hint="Push it under its own name, or bundle it anew under the other.",
+            )  # fmt: skip
         # Before the lock: copying a large bundle must not keep others waiting, and a bundle without index does no harm.
         self._bundles.put(bundle)
         with self._locked():
@@ -93,9 +98,10 @@ class FolderRegistry:
         index = self._index(name)
         if reference is None:
             return index.version(max(index.versions))
-        if isinstance(reference, str):
-            return self._resolve_alias(index, check_alias(reference.removeprefix("@")))
-        return index.version(self._known(index, reference))
+        meant = read_reference(reference)
+        if isinstance(meant, str):
+            return self._resolve_alias(index, meant)
+        return index.version(self._known(index, meant))
 
     def fetch(self, version: Version, cache: BundleCache) -> VerifiedBundle:
         return cache.fetch(version.digest, lambda: self._bundles.get(version.digest))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +56,7 @@ class Golden:
         return canonical_json.encode({"format": FORMAT_VERSION, "examples": examples})
 
 
-def make_golden(signature: Signature, examples: list[tuple[Tensors, Tensors]]) -> Golden:
+def make_golden(signature: Signature, examples: Sequence[tuple[Tensors, Tensors]]) -> Golden:
     """Golden examples from plain arrays, typed by the signature. Raises BadDocument where they do not fit it."""
     golden = Golden(
         tuple(

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 
 from registry_client.errors import ArtifactError, BadDocument, UnservableModel
-from registry_client.golden import Golden, Tensors, check_golden, make_golden
+from registry_client.golden import Golden, Tensors, check_fits, check_golden, make_golden
 from registry_client.onnx_model import DATATYPES_BY_ONNX_TYPE, OnnxModel
 from registry_client.tensors import FREE_DIMENSION, Datatype, Signature, TensorSpec
 
@@ -70,6 +70,19 @@ def record_golden(model: OnnxModel, *, rows: int = 4, seed: int = 0) -> Golden:
             hint="It draws random numbers or keeps state, which no golden example can hold: export it for inference.",
         ) from error
     return golden
+
+
+def complete_golden(model: OnnxModel, golden: Golden) -> Golden:
+    """The examples, those without any output completed by what the model gives. Raises UnservableModel."""
+    run = ReferenceRun(model.model_bytes, model.signature)
+    examples = []
+    for example in golden.examples:
+        inputs = {name: tensor.array for name, tensor in example.inputs.items()}
+        recorded = {name: tensor.array for name, tensor in example.outputs.items()}
+        if example.inputs.keys() != {spec.name for spec in model.signature.inputs}:
+            check_fits(golden, model.signature)
+        examples.append((inputs, recorded or run(inputs)))
+    return make_golden(model.signature, examples)
 
 
 def _random_array(random: np.random.Generator, spec: TensorSpec, rows: int) -> np.ndarray:

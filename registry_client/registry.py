@@ -26,7 +26,7 @@ _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 TAG_CHARACTERS_MAX = 4096
 
 Reference = int | str
-"""A version's number, or an alias with its sign: "@stable"."""
+"""A version's number (3 or "3"), or an alias ("@stable" or "stable": an alias never looks like a number)."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Version:
 class Registry(Protocol):
     """Raises NotInRegistry for what is not there, VerificationFailed for what is not what it should be."""
 
-    def push(self, folder: Path, aliases: Sequence[str] = ()) -> Version:
+    def push(self, folder: Path, name: str | None = None, aliases: Sequence[str] = ()) -> Version:
         """Verify the bundle in `folder`, keep it under its manifest's name, and point `aliases` at it.
 
-        A digest that the model already has gives the version that it has.
+        A `name` that is not the manifest's is refused. A digest that the model already has gives the version it has.
         """
 
     def names(self) -> tuple[str, ...]:
@@ -80,6 +80,15 @@ def parse_target(text: str) -> tuple[str, Reference | None]:
     if not _VERSION.fullmatch(version):
         raise BadDocument("version", expected="a number from 1", got=repr(version[:40]), hint=f"Like {name}:3.")
     return name, int(version)
+
+
+def read_reference(reference: Reference) -> Reference:
+    """An int for a version, the bare alias otherwise. Raises BadDocument for what can be neither."""
+    if isinstance(reference, int):
+        return reference
+    if _VERSION.fullmatch(reference):
+        return int(reference)
+    return check_alias(reference.removeprefix("@"))
 
 
 def check_alias(alias: str) -> str:

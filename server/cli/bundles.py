@@ -1,0 +1,283 @@
+"""`roost bundle`, `verify`, `push`, `pull` and `list`: a model's way from an ONNX file to a registry and back.
+
+Used by `application.py`, which hands over its typer app. Always: a refusal is one line on standard error and exit
+code 1; standard output carries results only, and with --json exactly one JSON document.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from registry_client.errors import ArtifactError, BadDocument
+
+if TYPE_CHECKING:
+    # Imported by the commands that need them: onnx and ONNX Runtime would slow every other start of `roost`.
+    from registry_client.manifest import Lineage
+    from registry_client.registry import Registry, Version
+    from registry_client.verify import VerifiedBundle
+
+JSON_FILE_BYTES_MAX = 64 << 20
+DIGEST_SHOWN = 12
+
+RegistryOption = Annotated[Path, typer.Option("--registry", metavar="FOLDER", help="The folder registry.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands to `app`."""
+    app.command("bundle")(bundle)
+    app.command("verify")(verify)
+    app.command("push")(push)
+    app.command("pull")(pull)
+    app.command("list")(list_models)
+
+
+def bundle(
+    onnx_file: Annotated[Path, typer.Argument(metavar="FILE.onnx", help="The model.", show_default=False)],
+    name: Annotated[str, typer.Option(help="What the model is called, in routes and in the registry.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The bundle's folder; must not exist, or be empty.")],
+    golden: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.json", help="Golden examples; those without outputs are completed by a run."),
+    ] = None,
+    golden_rows: Annotated[int, typer.Option(help="Rows of seeded random inputs, where no --golden is given.")] = 4,
+    rtol: Annotated[float, typer.Option(help="Relative tolerance of golden outputs.")] = 1e-5,
+    atol: Annotated[float, typer.Option(help="Absolute tolerance of golden outputs.")] = 1e-6,
+    lineage: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help='{"data": {..}, "code": {..}, "parameters": {..}}')
+    ] = None,
+    meaning: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="JSON for readers: columns, codes, units.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a bundle of an ONNX file: checksums, signature, golden examples, lineage.
+
+    \b
+    roost bundle model.onnx --name churn --out churn.bundle
+    roost bundle model.onnx --name churn --out churn.bundle --golden examples.json --lineage lineage.json
+    """
+    with _refusals_in_one_line():
+        from registry_client.bundle import write_bundle
+        from registry_client.golden import check_golden, read_golden
+        from registry_client.manifest import Tolerance
+        from registry_client.onnx_model import MODEL_BYTES_MAX, read_onnx
+        from registry_client.reference_run import ReferenceRun, complete_golden, record_golden
+
+        model = read_onnx(_read_file(onnx_file, MODEL_BYTES_MAX))
+        for note in model.notes:
+            print(f"roost: {note}", file=sys.stderr)
+        if golden is not None:
+            examples = complete_golden(model, read_golden(_read_file(golden, JSON_FILE_BYTES_MAX)))
+        else:
+            examples = record_golden(model, rows=golden_rows)
+        # Before it is written: examples that came from elsewhere may not be what this model answers.
+        check_golden(examples, ReferenceRun(model.model_bytes, model.signature), rtol, atol)
+        manifest = write_bundle(
+            out,
+            name=name,
+            model_bytes=model.model_bytes,
+            golden=examples,
+            lineage=None if lineage is None else _read_lineage(lineage),
+            meaning=None if meaning is None else _read_json_object(meaning),
+            tolerance=Tolerance(rtol=rtol, atol=atol),
+            class_labels=model.class_labels,
+        )
+        _say(as_json, f"{name}: bundled in {out}, digest {manifest.digest}", {"name": name, "digest": manifest.digest})
+
+
+def verify(
+    target: Annotated[
+        str, typer.Argument(metavar="DIR|NAME[@ALIAS|:VERSION]", help="A folder, or with --registry a model.")
+    ],
+    registry: Annotated[Path | None, typer.Option(metavar="FOLDER", help="The folder registry.")] = None,
+    digest: Annotated[str | None, typer.Option(help="What the bundle's digest must be.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a bundle: every checksum, the signature, and the golden examples with ONNX Runtime.
+
+    \b
+    roost verify churn.bundle
+    roost verify churn.bundle --digest 5c1e...
+    roost verify churn@stable --registry /srv/models
+    """
+    with _refusals_in_one_line():
+        from registry_client.reference_run import ReferenceRun
+        from registry_client.verify import check_contents, read_verified
+
+        if registry is None:
+            found = read_verified(Path(target), digest)
+        else:
+            version, found = _fetch(registry, target)
+            if digest not in (None, version.digest):
+                raise BadDocument(
+                    target, expected=f"digest {digest}", got=f"digest {version.digest}", hint="Check both."
+                )
+        check_contents(found, ReferenceRun(found.model_bytes, found.manifest.signature))
+        examples = len(found.golden().examples)
+        _say(
+            as_json,
+            f"{found.manifest.name}: sound (files: {len(found.files)}, golden examples: {examples}), digest {found.digest}",
+            {"name": found.manifest.name, "digest": found.digest, "files": sorted(found.files), "examples": examples},
+        )
+
+
+def push(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The bundle.")],
+    registry: RegistryOption,
+    alias: Annotated[list[str] | None, typer.Option(help="Point this alias at the pushed version; repeatable.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put a bundle into a registry as the next version of its model. The same bundle again keeps its version.
+
+    \b
+    roost push churn.bundle --registry /srv/models --alias canary
+    """
+    with _refusals_in_one_line():
+        version = _open_registry(registry, must_exist=False).push(folder, aliases=alias or ())
+        aliases = "".join(f", @{name}" for name in version.aliases)
+        _say(as_json, f"{version.name}:{version.version}{aliases}, digest {version.digest}", _version_document(version))
+
+
+def pull(
+    target: Annotated[str, typer.Argument(metavar="NAME[@ALIAS|:VERSION]", help="What to fetch; alone, the newest.")],
+    registry: RegistryOption,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The bundle's folder; must not exist, or be empty.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch a bundle from a registry, verified against the digest that the registry records.
+
+    \b
+    roost pull churn@stable --registry /srv/models --out churn.bundle
+    """
+    with _refusals_in_one_line():
+        from registry_client.bundle import unpack_bundle
+
+        version, found = _fetch(registry, target)
+        unpack_bundle(out, found)
+        _say(
+            as_json,
+            f"{version.name}:{version.version} is in {out}, digest {version.digest}",
+            _version_document(version),
+        )
+
+
+def list_models(
+    registry: RegistryOption,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One model only.", show_default=False)] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a registry holds: versions, digests, aliases, tags.
+
+    \b
+    roost list --registry /srv/models
+    roost list churn --registry /srv/models --json
+    """
+    with _refusals_in_one_line():
+        opened = _open_registry(registry)
+        names = opened.names() if name is None else (name,)
+        versions = [version for each in names for version in opened.versions(each)]
+        if as_json:
+            print(json.dumps([_version_document(version) for version in versions]))
+        elif versions:
+            _print_table(versions)
+        else:
+            print(f"roost: {registry} holds no model yet: roost push DIR --registry {registry}.", file=sys.stderr)
+
+
+@contextmanager
+def _refusals_in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except ArtifactError as refusal:
+        print(f"roost: {refusal}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        print(f"roost: {error.filename}: {error.strerror}.", file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
+def _open_registry(folder: Path, *, must_exist: bool = True) -> Registry:
+    from registry_client.folder import FolderRegistry
+
+    if must_exist and not folder.is_dir():
+        raise BadDocument(
+            "--registry", expected="a registry's folder", got=f"{folder}, which is none", hint="roost push makes one."
+        )
+    return FolderRegistry(folder)
+
+
+def _fetch(registry: Path, target: str) -> tuple[Version, VerifiedBundle]:
+    """The bundle as the registry has it now: through a cache of its own, so that no older copy hides damage."""
+    from registry_client.cache import BundleCache
+    from registry_client.registry import parse_target
+
+    opened = _open_registry(registry)
+    version = opened.resolve(*parse_target(target))
+    with tempfile.TemporaryDirectory(prefix="roost-") as folder:
+        return version, opened.fetch(version, BundleCache(Path(folder)))
+
+
+def _read_file(path: Path, bytes_max: int) -> bytes:
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(bytes_max + 1)
+    if len(content) > bytes_max:
+        raise BadDocument(str(path), expected=f"at most {bytes_max} bytes", got=f"{size}", hint="Give a smaller file.")
+    return content
+
+
+def _read_json_object(path: Path) -> dict[str, Any]:
+    from registry_client import canonical_json
+
+    found = canonical_json.parse(_read_file(path, JSON_FILE_BYTES_MAX), str(path))
+    if not isinstance(found, dict):
+        got = canonical_json.type_name(found)
+        raise BadDocument(str(path), expected="an object", got=got, hint="Put it into {}.")
+    return found
+
+
+def _read_lineage(path: Path) -> Lineage:
+    from registry_client.manifest import read_lineage
+
+    return read_lineage(_read_json_object(path), str(path))
+
+
+def _say(as_json: bool, text: str, document: Mapping[str, Any]) -> None:
+    print(json.dumps(document) if as_json else text)
+
+
+def _version_document(version: Version) -> dict[str, Any]:
+    return {
+        "name": version.name,
+        "version": version.version,
+        "digest": version.digest,
+        "aliases": list(version.aliases),
+        "tags": dict(version.tags),
+    }
+
+
+def _print_table(versions: list[Version]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("model", "version", "digest", "aliases", "tags")
+    for version in versions:
+        aliases = " ".join(f"@{alias}" for alias in version.aliases)
+        tags = " ".join(f"{key}={value}" for key, value in sorted(version.tags.items()))
+        # Text: what a registry holds is no markup, whatever brackets are in it.
+        cells = (version.name, str(version.version), version.digest[:DIGEST_SHOWN], aliases, tags)
+        table.add_row(*(Text(cell) for cell in cells))
+    Console().print(table)
