@@ -25,7 +25,7 @@ class Admin:
     def __init__(self, reader: PlaneReader, host: str, port: int) -> None:
         self._reader = reader
         self._address = join_address(host, port)
-        self._health = health.aio.HealthServicer()
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs know only the threaded one
         self._server = aio.server(options=(("grpc.so_reuseport", 1),))  # the parent holds the port
 
     async def start(self) -> None:
