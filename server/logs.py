@@ -19,6 +19,7 @@ from server.settings import LogSettings
 
 SECRET_NAMES: Final = re.compile(r"secret|password|passwd|token|authorization|credential|private_key|api_?key", re.I)
 URL_PASSWORD: Final = re.compile(r"(?<=://)([^\s/@:]*):[^\s/@]+@")
+CONTROL_CHARACTERS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 HIDDEN: Final = "(hidden)"
 LEVEL_COLOURS: Final = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[31m"}
 PLAIN: Final = "\x1b[0m"
@@ -95,10 +96,10 @@ def _without_password(value: object) -> object:
 
 
 def _one_line(text: str) -> str:
-    """A line break inside a message would let a caller write log lines of his own."""
-    return text.replace("\r", "\\r").replace("\n", "\\n")
+    """A line break inside a message would let a caller write log lines of his own; an escape, steer a terminal."""
+    return CONTROL_CHARACTERS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def _shown(value: object) -> str:
-    text = str(value)
+    text = _one_line(str(value))
     return json.dumps(text, ensure_ascii=False) if not text or re.search(r"[\s\"=]", text) else text
