@@ -65,7 +65,7 @@ serve: setup demo-model  ## train the demo model if there is none yet, then serv
 	$(BIN)/roost serve --registry $(REGISTRY) --model employment@stable $(SERVE)
 
 demo-model: setup  ## train, check, bundle and register the employment model, unless it is there
-	@[ -d $(REGISTRY)/employment ] || $(BIN)/python -m pipelines.employment --registry $(REGISTRY)
+	@$(BIN)/python -m pipelines.employment --registry $(REGISTRY) --if-missing
 
 test: setup  ## run the test suite (TESTS=folder for a part of it)
 	$(BIN)/python -m pytest -q $(TESTS)
@@ -112,6 +112,7 @@ lock: $(TOOLS)/.installed  ## resolve pyproject.toml again into locks/, pinned b
 	$(UV_COMPILE) pyproject.toml --extra train -o locks/train.lock
 	$(UV_COMPILE) pyproject.toml --extra train --extra dev -o locks/dev.lock
 	$(UV_COMPILE) locks/tools.in -o locks/tools.lock
+	$(UV_COMPILE) locks/build.in -o locks/build.lock
 
 clean:  ## remove what was built or cached; .roost (models and data) stays
 	rm -rf $(VENV) $(TOOLS) build dist *.egg-info clients/python/*.egg-info

@@ -4,3 +4,7 @@ snapshot -> features -> train -> convert -> evaluate -> bundle -> register. Each
 before it returned and can be run alone: `python -m pipelines.employment --through STAGE`.
 Always: the same wheel, code and parameters give the same bundle, byte for byte.
 """
+
+from typing import Final
+
+MODEL_NAME: Final = "employment"

@@ -1,0 +1,88 @@
+"""The stages in their order. Used by the command (`__main__.py`) and by tests.
+
+Always: a stage's report is made after it has ended; a stage that fails ends the pipeline with its own one-line error.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipelines.employment import convert
+from pipelines.employment.bundle import bundle, golden_examples, lineage
+from pipelines.employment.evaluate import evaluate
+from pipelines.employment.features import COLUMN_NAMES, examples
+from pipelines.employment.register import register
+from pipelines.employment.snapshot import fetch_wheel, read_snapshot
+from pipelines.employment.train import Parameters, train
+
+STAGES = ("snapshot", "features", "train", "convert", "evaluate", "bundle", "register")
+
+Say = Callable[[str], None]
+Begin = Callable[[str], AbstractContextManager[Say]]
+"""Opens a stage by name and gives the function that takes its one-line result."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run. data: where the wheel is kept. rows_max: so many of each year. through: the last stage.
+
+    bundle_folder: where the bundle is left; None for nowhere but the registry.
+    """
+
+    registry: Path
+    data: Path
+    rows_max: int | None = None
+    through: str = STAGES[-1]
+    bundle_folder: Path | None = None
+    parameters: Parameters = field(default_factory=Parameters)
+
+
+def run(plan: Plan, begin: Begin) -> None:
+    """Runs the stages up to `plan.through`."""
+    last = STAGES.index(plan.through)
+    with begin("snapshot") as say:
+        snapshot = read_snapshot(fetch_wheel(plan.data), plan.rows_max)
+        say(f"{len(snapshot.reference):,} records of 2015, {len(snapshot.evaluation):,} of the years after")
+    if last < STAGES.index("features"):
+        return
+    with begin("features") as say:
+        reference, evaluation = examples(snapshot.reference), examples(snapshot.evaluation)
+        say(f"{len(COLUMN_NAMES)} columns of numbers, rows {reference.digest()[:12]}")
+    if last < STAGES.index("train"):
+        return
+    with begin("train") as say:
+        classifier = train(reference, plan.parameters)
+        say(f"{plan.parameters.trees} trees of {plan.parameters.leaves} leaves")
+    if last < STAGES.index("convert"):
+        return
+    with begin("convert") as say:
+        model_bytes = convert.to_onnx(classifier)
+        model = convert.session(model_bytes)
+        parity = convert.check_parity(classifier, model, evaluation)
+        say(f"{len(model_bytes):,} bytes of ONNX, off by {parity.probability_error_max:.1e} over {parity.rows:,} rows")
+    if last < STAGES.index("evaluate"):
+        return
+    with begin("evaluate") as say:
+        scores = evaluate(model, evaluation)
+        say("; ".join(f"{score.year}: accuracy {score.accuracy:.3f}, AUC {score.auc:.3f}" for score in scores))
+    if last < STAGES.index("bundle"):
+        return
+    with tempfile.TemporaryDirectory(prefix="roost-") as scratch:
+        made = Path(scratch) / "bundle"
+        with begin("bundle") as say:
+            golden = golden_examples(model_bytes, model, evaluation)
+            of = lineage(snapshot.source, reference, evaluation, plan.parameters)
+            manifest = bundle(made, model_bytes=model_bytes, golden=golden, of=of, scores=scores, parity=parity)
+            if plan.bundle_folder is not None:
+                shutil.copytree(made, plan.bundle_folder)
+            say(f"digest {manifest.digest[:12]}")
+        if last < STAGES.index("register"):
+            return
+        with begin("register") as say:
+            version = register(made, plan.registry, digest=manifest.digest)
+            say(f"{version.name} version {version.version}, now @stable")
