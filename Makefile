@@ -19,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve demo-model test test-slow lint format bench fuzz load protos lock image clean
+.PHONY: help setup serve demo-model test test-slow lint format bench fuzz load protos lock clean
 
 help:  ## show this page
 	@echo "Roost: a model inference server that takes its canaries home."
