@@ -24,6 +24,7 @@ Array = npt.NDArray[np.generic]
 
 CPU = ["CPUExecutionProvider"]
 FATAL_ONLY = 4
+OUT_OF_MEMORY_MARKS = ("Failed to allocate memory", "bad_alloc")
 RUN_ERRORS = tuple(
     getattr(ort_errors, name)
     for name in ("InvalidArgument", "Fail", "RuntimeException", "NotImplemented", "EPFail", "EngineError")
@@ -103,18 +104,28 @@ class OnnxSession:
 
 
 def run_failure(error: Exception) -> StatusError:
-    """A Run that failed, as the caller sees it: whose values or shapes ONNX Runtime found wrong, or our own fault."""
-    code = Code.INVALID_ARGUMENT if isinstance(error, ort_errors.InvalidArgument) else Code.INTERNAL
+    """A Run that failed, as the caller sees it.
+
+    The model ran at load, so that it is this call's values or shapes that it cannot compute; whether ONNX Runtime
+    calls that an invalid argument or a failure differs by operator (Gather says the one, MatMul the other).
+    """
+    words = what_failed(error).rstrip(".")
+    if any(mark in words for mark in OUT_OF_MEMORY_MARKS):
+        return StatusError(
+            Code.RESOURCE_EXHAUSTED,
+            f"inputs: expected a size that fits into memory, got an error of ONNX Runtime: {words}. Send fewer rows.",
+        )
     return StatusError(
-        code,
-        f"inputs: expected values that the model can compute, got an error of ONNX Runtime: {what_failed(error)} "
+        Code.INVALID_ARGUMENT,
+        f"inputs: expected values that the model can compute, got an error of ONNX Runtime: {words}. "
         "Check shapes that depend on each other, and values that index or divide.",
     )
 
 
 def _fed(datatype: Datatype, array: Array) -> Array:
     if datatype is not Datatype.BYTES:
-        return array
+        # ONNX Runtime takes arrays only, and indexing turns one element into a numpy scalar.
+        return np.asarray(array)
     text = np.empty(array.size, dtype=object)
     for index, element in enumerate(array.ravel().tolist()):
         try:
