@@ -1,0 +1,152 @@
+"""Rows leave the queue: the next batch for the runner, without the rows that nobody waits for any more.
+
+Used by the worker's batcher, once per batch. Always: rows of cancelled or expired requests are squeezed out before the
+model sees them, and the requests that expired are returned, so that each of them is answered.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import carray
+
+from native.batch.commit import seal
+from native.batch.layout import ARENA, ARENA_FREE, ARENA_GATHERING, ARENA_READY, ARENA_RUNNING, NO_ARENA, QUEUE
+from native.lane.layout import (
+    LANE_ARENA_COUNT,
+    LANE_ARENA_SLOTS,
+    LANE_ARENAS,
+    LANE_COUNTERS,
+    LANE_DIRECTORY_TABLE,
+    LANE_DIRECTORY_WORDS,
+    LANE_QUEUE_COUNT,
+    LANE_QUEUED_ROWS,
+    LANE_QUEUES,
+    LANE_READY,
+    LANE_READY_COUNT,
+    LANE_READY_HEAD,
+    LANE_SLOT_COUNT,
+    LANE_SLOTS,
+    RUNNING,
+    SLOT,
+)
+from native.lane.slots import release_slot
+from native.plane.counters import COUNTERS_LENGTH, QUEUED_ROWS
+from native.pointers import pointer
+from native.wire.directory import (
+    HEADER_WORDS,
+    MODEL_INPUT_COUNT,
+    MODEL_INPUTS_AT,
+    MODEL_WORDS,
+    TENSOR_COLUMN_OFFSET,
+    TENSOR_ROW_BYTES,
+    TENSOR_WORDS,
+)
+from native.wire.kernel import Bytes, Words, kernel
+
+
+@kernel("int64(int64[::1])")
+def next_arena(lane: Words) -> int:
+    """The arena to run next, without taking it: the longest sealed, else the longest gathering; or NO_ARENA."""
+    arenas = carray(pointer(lane[LANE_ARENAS]), (lane[LANE_ARENA_COUNT],), ARENA)
+    if lane[LANE_READY_COUNT] > 0:
+        ready = carray(pointer(lane[LANE_READY]), (lane[LANE_ARENA_COUNT],), np.int64)
+        return ready[lane[LANE_READY_HEAD]]
+    queues = carray(pointer(lane[LANE_QUEUES]), (lane[LANE_QUEUE_COUNT],), QUEUE)
+    best = np.int64(NO_ARENA)
+    for model in range(lane[LANE_QUEUE_COUNT]):
+        index = queues[model].gathering
+        if index != NO_ARENA and (best == NO_ARENA or arenas[index].opened_ns < arenas[best].opened_ns):
+            best = index
+    return best
+
+
+@kernel("void(uint8[::1], int64[::1], int64, int64, int64, int64)")
+def _move_rows(block: Bytes, table: Words, model: int, source_row: int, target_row: int, rows: int) -> None:
+    """Moves rows of every input towards the front of the block; the ranges may overlap."""
+    record = HEADER_WORDS + model * MODEL_WORDS
+    first = table[record + MODEL_INPUTS_AT]
+    for tensor in range(table[record + MODEL_INPUT_COUNT]):
+        at = first + tensor * TENSOR_WORDS
+        row_bytes = table[at + TENSOR_ROW_BYTES]
+        source = table[at + TENSOR_COLUMN_OFFSET] + source_row * row_bytes
+        target = table[at + TENSOR_COLUMN_OFFSET] + target_row * row_bytes
+        for offset in range(rows * row_bytes):
+            block[target + offset] = block[source + offset]
+
+
+@kernel("int64(int64[::1], int64, int64, int64, int64[::1])")
+def take_arena(lane: Words, arena_index: int, now_ns: int, cost_ns: int, expired: Words) -> int:
+    """Hands the arena to the runner and returns how many requests expired; their slots are written to `expired`.
+
+    now_ns: monotonic. cost_ns: what the batch is expected to take: a request that would be late is not started.
+    expired: int64[slots]. A batch may be left with no rows at all; the caller then frees it at once.
+    Requests whose stream is gone are released here, since nobody waits for their answer.
+    """
+    arenas = carray(pointer(lane[LANE_ARENAS]), (lane[LANE_ARENA_COUNT],), ARENA)
+    queues = carray(pointer(lane[LANE_QUEUES]), (lane[LANE_QUEUE_COUNT],), QUEUE)
+    slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
+    arena = arenas[arena_index]
+    if arena.state == ARENA_GATHERING:
+        seal(lane, arena_index)
+    if arena.state != ARENA_READY:
+        return NO_ARENA
+    # Only the head of the ring is ever taken, which `next_arena` names.
+    lane[LANE_READY_HEAD] = (lane[LANE_READY_HEAD] + 1) % lane[LANE_ARENA_COUNT]
+    lane[LANE_READY_COUNT] -= 1
+    arena.state = ARENA_RUNNING
+    queues[arena.model].waiting_rows -= arena.rows
+    lane[LANE_QUEUED_ROWS] -= arena.rows
+    counters = carray(pointer(lane[LANE_COUNTERS]), (COUNTERS_LENGTH,), np.int64)
+    counters[QUEUED_ROWS] = lane[LANE_QUEUED_ROWS]
+    requests = carray(pointer(lane[LANE_ARENA_SLOTS]), (arena.first_request + arena.requests,), np.int64)
+    first = arena.first_request
+    late = arena.deadline_ns != 0 and arena.deadline_ns < now_ns + cost_ns
+    if arena.cancelled == 0 and not late:
+        for request in range(arena.requests):
+            slots[requests[first + request]].state = RUNNING
+        return 0
+    block = carray(pointer(arena.input_address), (arena.input_bytes,), np.uint8)
+    table = carray(pointer(lane[LANE_DIRECTORY_TABLE]), (lane[LANE_DIRECTORY_WORDS],), np.int64)
+    kept = 0
+    kept_rows = 0
+    expired_count = 0
+    for request in range(arena.requests):
+        index = requests[first + request]
+        slot = slots[index]
+        if slot.cancelled != 0:
+            release_slot(lane, index)
+        elif slot.deadline_ns != 0 and slot.deadline_ns < now_ns + cost_ns:
+            expired[expired_count] = index
+            expired_count += 1
+        else:
+            if slot.row != kept_rows:
+                _move_rows(block, table, arena.model, slot.row, kept_rows, slot.rows)
+                slot.row = kept_rows
+            slot.state = RUNNING
+            requests[first + kept] = index
+            kept += 1
+            kept_rows += slot.rows
+    arena.requests = kept
+    arena.rows = kept_rows
+    return expired_count
+
+
+@kernel("void(int64[::1], int64)")
+def free_arena(lane: Words, arena_index: int) -> None:
+    """Gives a batch's arena back to its queue, after its requests were answered."""
+    arenas = carray(pointer(lane[LANE_ARENAS]), (lane[LANE_ARENA_COUNT],), ARENA)
+    queues = carray(pointer(lane[LANE_QUEUES]), (lane[LANE_QUEUE_COUNT],), QUEUE)
+    arena = arenas[arena_index]
+    arena.state = ARENA_FREE
+    arena.requests = 0
+    arena.rows = 0
+    arena.next_free = queues[arena.model].free
+    queues[arena.model].free = arena_index
+
+
+@kernel("void(int64[::1], int64)")
+def note_cancelled(lane: Words, slot_index: int) -> None:
+    """A queued request lost its stream: its arena is told, so that taking it squeezes the rows out."""
+    arenas = carray(pointer(lane[LANE_ARENAS]), (lane[LANE_ARENA_COUNT],), ARENA)
+    slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
+    arenas[slots[slot_index].arena].cancelled += 1
