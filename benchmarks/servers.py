@@ -38,8 +38,7 @@ def roost_command(files: Mapping[str, Path], listener: str, *more: str) -> list[
     anywhere = "127.0.0.1:0"
     models = [part for name, file in files.items() for part in ("--onnx", f"{name}={file}")]
     addresses = ["--listen", anywhere, "--http", anywhere, "--admin", anywhere]
-    start = "from server.cli import main; main()"
-    return [sys.executable, "-c", start, "serve", *models, "--listener", listener, *addresses, *more]
+    return [sys.executable, "-m", "server.cli", "serve", *models, "--listener", listener, *addresses, *more]
 
 
 def plain_command(files: Mapping[str, Path]) -> list[str]:

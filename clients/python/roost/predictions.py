@@ -45,8 +45,10 @@ def request_of(
     if isinstance(outputs, str):
         raise InvalidInput(f"outputs: expected a list of names, got the string {outputs!r}. Write [{outputs!r}].")
     for argument, value in (("model", model), ("version", version), ("routing_key", routing_key)):
-        if not isinstance(value, str):
-            raise InvalidInput(f"{argument}: expected a str, got {type(value).__name__} {value!r}.")
+        _check_text(argument, "a str", value)
+    for argument, names in (("inputs", inputs), ("outputs", outputs or ())):
+        for name in names:
+            _check_text(argument, "str as names", name)
     return predict_pb2.PredictRequest(
         model=model,
         version=version,
@@ -54,6 +56,13 @@ def request_of(
         inputs=[tensor_of(name, values) for name, values in inputs.items()],
         outputs=outputs or (),
     )
+
+
+def _check_text(argument: str, expected: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise InvalidInput(f"{argument}: expected {expected}, got {type(value).__name__} {value!r}.")
+    if not value.isascii() and value.encode(errors="ignore").decode() != value:
+        raise InvalidInput(f"{argument}: expected {expected}, got {value!r}, which is not valid UTF-8.")
 
 
 def prediction_of(reply: predict_pb2.PredictReply) -> Prediction:

@@ -6,6 +6,7 @@ received is an array of the machine's byte order that the caller owns and may wr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,7 +76,7 @@ def array_of(tensor: predict_pb2.Tensor) -> Array:
     shape = tuple(tensor.shape)
     if any(size < 0 for size in shape):
         raise BadReply(f"outputs[{tensor.name!r}].shape: expected sizes of 0 or more, got {list(shape)}.")
-    elements = int(np.prod(shape, dtype=np.int64))
+    elements = math.prod(shape)  # exact: the product of hostile sizes may exceed 64 bits
     if tensor.datatype == "BYTES":
         _check_count(tensor.name, "bytes_values", elements, len(tensor.bytes_values))
         return _object_array(tensor.bytes_values, shape)
@@ -95,7 +96,10 @@ def _element_bytes(name: str, index: int, element: object) -> bytes:
     if isinstance(element, bytes):
         return element
     if isinstance(element, str):
-        return element.encode()
+        try:
+            return element.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidInput(f"inputs[{name!r}]: expected text that is valid UTF-8, got {element!r}.") from error
     raise InvalidInput(
         f"inputs[{name!r}]: expected bytes or str in an object array, got {type(element).__name__} at {index}. "
         "Give numbers a numeric dtype: .astype(np.float32)."
