@@ -7,17 +7,21 @@ that does not answer its golden examples as recorded is never served.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from registry_client.cache import BundleCache
 from registry_client.errors import ArtifactError, UnservableModel
+from registry_client.folder import FolderRegistry
 from registry_client.golden import Golden, check_golden
 from registry_client.manifest import Tolerance
 from registry_client.onnx_model import OnnxModel, read_onnx
+from registry_client.registry import Registry
 from registry_client.tensors import FREE_DIMENSION, Signature
+from registry_client.verify import check_contents
 from server.settings import ModelSettings, Settings
 from server.worker.models.examples import random_inputs
 from server.worker.models.probe import SEED, reason_against_batching
@@ -109,8 +113,10 @@ def _has_free_dimension(signature: Signature) -> bool:
 
 
 def _source(wanted: ModelSettings, settings: Settings) -> Source:
-    assert wanted.onnx is not None, "a reference needs a registry"
-    return _file_source(wanted.onnx)
+    if wanted.onnx is not None:
+        return _file_source(wanted.onnx)
+    assert wanted.reference is not None and settings.registry.path is not None, "the settings hold one or the other"
+    return _registry_source(wanted.name, wanted.reference, FolderRegistry(settings.registry.path), settings)
 
 
 def _file_source(path: Path) -> Source:
@@ -121,3 +127,14 @@ def _file_source(path: Path) -> Source:
             "onnx", expected="an ONNX file", got=f"no file at {path}", hint="Check the path."
         ) from None
     return Source(BARE_FILE_VERSION, hashlib.sha256(file_bytes).hexdigest(), read_onnx(file_bytes))
+
+
+def _registry_source(name: str, reference: str, registry: Registry, settings: Settings) -> Source:
+    """The bundle's bytes as they were verified against the digest that the registry records."""
+    version = registry.resolve(name, reference)
+    bundle = registry.fetch(version, BundleCache(settings.registry.cache))
+    check_contents(bundle)
+    model = read_onnx(bundle.model_bytes)
+    if bundle.manifest.class_labels is not None:
+        model = replace(model, class_labels=bundle.manifest.class_labels)
+    return Source(str(version.version), bundle.digest, model, bundle.golden(), bundle.manifest.tolerance)

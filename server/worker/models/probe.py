@@ -39,22 +39,38 @@ def reason_against_batching(signature: Signature, run: Run, examples: Iterable[M
             if spec.datatype.width_bytes == 0:
                 return f"{kind} {spec.name} is {spec.datatype.name}, which has no fixed width"
     rng = np.random.default_rng(SEED)
-    rows = _rows_of(examples) or _made_up_rows(signature, rng)
-    count = len(next(iter(rows.values())))
+    known = _rows_of(examples)
+    made_up = _made_up_rows(signature, rng)
     try:
-        alone = [run(take_rows(rows, np.array([row]))) for row in range(count)]
-        for row, outputs in enumerate(alone):
-            wrong = _wrong_shape(signature, outputs, 1)
-            if wrong:
-                return f"{wrong} for row {row} alone"
-        for size in BATCH_SIZES:
-            chosen = np.concatenate([rng.permutation(count) for _ in range(-(-size // count))])[:size]
-            outputs = run(take_rows(rows, chosen))
-            difference = _wrong_shape(signature, outputs, size) or _difference(signature, outputs, alone, chosen)
-            if difference:
-                return f"{difference} in a batch of {size}"
+        rows = made_up if known is None else {name: np.concatenate([known[name], made_up[name]]) for name in made_up}
+        return _difference_in_company(signature, run, rows, rng)
     except StatusError as error:
-        return f"probe rows could not be run ({error.message})"
+        failure = error
+    # The model may rightly refuse made-up values; two known rows that differ are enough to see one change the other.
+    if known is not None and _differ(known):
+        try:
+            return _difference_in_company(signature, run, known, rng)
+        except StatusError as error:
+            failure = error
+    return f"probe rows could not be run ({failure.message})"
+
+
+def _difference_in_company(
+    signature: Signature, run: Run, rows: Mapping[str, Array], rng: np.random.Generator
+) -> str | None:
+    """None where every row is answered alike alone and in batches. Raises StatusError where the model refuses one."""
+    count = len(next(iter(rows.values())))
+    alone = [run(take_rows(rows, np.array([row]))) for row in range(count)]
+    for row, outputs in enumerate(alone):
+        wrong = _wrong_shape(signature, outputs, 1)
+        if wrong:
+            return f"{wrong} for row {row} alone"
+    for size in BATCH_SIZES:
+        chosen = np.concatenate([rng.permutation(count) for _ in range(-(-size // count))])[:size]
+        outputs = run(take_rows(rows, chosen))
+        difference = _wrong_shape(signature, outputs, size) or _difference(signature, outputs, alone, chosen)
+        if difference:
+            return f"{difference} in a batch of {size}"
     return None
 
 
@@ -63,6 +79,10 @@ def _rows_of(examples: Iterable[Mapping[str, Array]]) -> dict[str, Array] | None
     if not several:
         return None
     return {name: np.concatenate([example[name] for example in several])[:PROBE_ROWS] for name in several[0]}
+
+
+def _differ(rows: Mapping[str, Array]) -> bool:
+    return any((array != array[:1]).any() for array in rows.values())
 
 
 def _made_up_rows(signature: Signature, rng: np.random.Generator) -> dict[str, Array]:
