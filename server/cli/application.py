@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from server.cli import bundles
 from server.cli.doctor import doctor
 from server.cli.serve import serve
 from server.cli.warm import warm_command
@@ -20,6 +21,7 @@ app = typer.Typer(
 app.command()(serve)
 app.command("warm")(warm_command)
 app.command()(doctor)
+bundles.register(app)
 
 
 @app.command()

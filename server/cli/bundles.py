@@ -123,10 +123,10 @@ def verify(
                     target, expected=f"digest {digest}", got=f"digest {version.digest}", hint="Check both."
                 )
         check_contents(found, ReferenceRun(found.model_bytes, found.manifest.signature))
-        examples = len(found.golden().examples)
+        examples, files = len(found.golden().examples), len(found.files)
         _say(
             as_json,
-            f"{found.manifest.name}: sound (files: {len(found.files)}, golden examples: {examples}), digest {found.digest}",
+            f"{found.manifest.name}: sound (files: {files}, golden examples: {examples}), digest {found.digest}",
             {"name": found.manifest.name, "digest": found.digest, "files": sorted(found.files), "examples": examples},
         )
 

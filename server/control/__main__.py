@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import uvicorn
 
@@ -44,8 +45,10 @@ async def control(spec: ControlSpec) -> None:
     )
     http = HttpServer(configuration)
     stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_say_in_one_line)
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.set)
 
     await admin.start()
     serving = asyncio.create_task(http.serve(sockets=[socket.socket(fileno=spec.http_fd)]))
@@ -63,6 +66,11 @@ async def control(spec: ControlSpec) -> None:
         await following  # it never ends by itself: this raises what ended it
     following.cancel()
     await serving
+
+
+def _say_in_one_line(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What no task waited for. A stranger can cause one (see `admin`), and shall not fill the log with tracebacks."""
+    log.warning("%s", context["message"], extra={"fields": {"exception": repr(context.get("exception"))}})
 
 
 def main() -> int:

@@ -1,22 +1,31 @@
 """The admin port: gRPC for operators, on loopback only. Today it answers `grpc.health.v1.Health` for the whole server.
 
-Always: what health says here is what /health/ready says, at most HEALTH_PERIOD_S old.
+Always: what health says here is what /health/ready says, at most HEALTH_PERIOD_S old; and a server that falls silent
+is replaced within PROBE_PERIOD_S + PROBE_TIMEOUT_S. That happens: grpc.aio's serving task ends at a `:path` that is
+not UTF-8, and nothing in its public interface tells. So this one asks itself, as any client would.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import Final
 
-from grpc import aio
+from grpc import RpcError, aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from server.control.plane_reader import PlaneReader
 from server.settings import join_address
 
+log = logging.getLogger("roost.control")
+
 HEALTH_PERIOD_S: Final = 0.1
+PROBE_PERIOD_S: Final = 1.0
+PROBE_TIMEOUT_S: Final = 2.0
 STOP_GRACE_S: Final = 1.0
+# The parent holds the port, bound and not listening. What comes here is small; a bigger message is a mistake.
+OPTIONS: Final = (("grpc.so_reuseport", 1), ("grpc.max_receive_message_length", 1 << 20))
 
 
 class Admin:
@@ -26,25 +35,44 @@ class Admin:
         self._reader = reader
         self._address = join_address(host, port)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs know only the threaded one
-        self._server = aio.server(options=(("grpc.so_reuseport", 1),))  # the parent holds the port
+        self._server = aio.server(options=OPTIONS)
 
     async def start(self) -> None:
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        self._server.add_insecure_port(self._address)
         await self._tell()
-        await self._server.start()
+        await self._serve()
 
     async def follow(self) -> None:
-        """Tells the health service what the plane says, for ever."""
+        """Tells the health service what the plane says, and sees to it that somebody answers; for ever."""
+        probe_due_s = time.monotonic() + PROBE_PERIOD_S
         while True:
             await self._tell()
+            if time.monotonic() >= probe_due_s:
+                await self._keep_answering()
+                probe_due_s = time.monotonic() + PROBE_PERIOD_S
             await asyncio.sleep(HEALTH_PERIOD_S)
 
     async def stop(self) -> None:
         await self._health.enter_graceful_shutdown()
         await self._server.stop(STOP_GRACE_S)
 
+    async def _serve(self) -> None:
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._server.add_insecure_port(self._address)
+        await self._server.start()
+
     async def _tell(self) -> None:
         status = health_pb2.HealthCheckResponse
         ready = self._reader.readiness(time.monotonic_ns()).ready
         await self._health.set("", status.SERVING if ready else status.NOT_SERVING)
+
+    async def _keep_answering(self) -> None:
+        try:
+            async with aio.insecure_channel(self._address) as channel:
+                stub = health_pb2_grpc.HealthStub(channel)
+                await stub.Check(health_pb2.HealthCheckRequest(), timeout=PROBE_TIMEOUT_S)
+        except RpcError as error:
+            reason = error.code().name if isinstance(error, aio.AioRpcError) else str(error)
+            log.warning("the admin port fell silent: serving it anew", extra={"fields": {"reason": reason}})
+            await self._server.stop(None)
+            self._server = aio.server(options=OPTIONS)
+            await self._serve()

@@ -30,6 +30,7 @@ from native.plane.seqlock import read
 READS_MAX: Final = 1000
 STALE_AFTER_NS: Final = 10_000_000_000  # a loop that shows no sign of life for so long is stuck
 LIVING: Final = frozenset({WorkerState.STARTING, WorkerState.READY, WorkerState.DRAINING})
+TURNING: Final = frozenset({WorkerState.READY, WorkerState.DRAINING})
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class WorkerView:
 
     @property
     def is_stuck(self) -> bool:
-        """True where the process lives and its loop does not turn."""
-        return self.state in LIVING and self.heartbeat_age_ns is not None and self.heartbeat_age_ns > STALE_AFTER_NS
+        """True where the loop should turn and does not. One that starts is loading models, and gives no sign."""
+        return self.state in TURNING and self.heartbeat_age_ns is not None and self.heartbeat_age_ns > STALE_AFTER_NS
 
     @property
     def serves(self) -> bool:
