@@ -126,7 +126,8 @@ CASES: dict[str, tuple[str, bytes, grpc.StatusCode, list[str]]] = {
         PREDICT, predicting(set_input(datatype="FP64")), INVALID, ['inputs[0].datatype: expected FP32, got "FP64"'],
     ),
     "a datatype that is none": (
-        MODEL_INFER, inferring(set_input(datatype="float")), INVALID, ['inputs[0].datatype: expected FP32, got "float"'],
+        MODEL_INFER, inferring(set_input(datatype="float")), INVALID,
+        ['inputs[0].datatype: expected FP32, got "float"'],
     ),
     "a long datatype, shortened": (
         PREDICT, predicting(set_input(datatype="x" * 100_000)), INVALID, ["inputs[0].datatype", "xxx..."],
@@ -238,7 +239,8 @@ CASES: dict[str, tuple[str, bytes, grpc.StatusCode, list[str]]] = {
     ),
     "bytes of a length that is not there": (
         MODEL_INFER,
-        inferring(lambda r: r.raw_input_contents.__setitem__(0, b"\x05\0\0\0abc"), "echo_bytes", bytes_input(b"a", b"")),
+        inferring(lambda r: r.raw_input_contents.__setitem__(0, b"\x05\0\0\0abc"), "echo_bytes",
+                  bytes_input(b"a", b"")),
         INVALID, ["raw_input_contents[0]: expected 5 bytes for element 0, got 3 bytes"],
     ),
     "bytes with a tail": (
