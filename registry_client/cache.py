@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from registry_client.errors import ArtifactError, VerificationFailed
+from registry_client.errors import ArtifactError
 from registry_client.manifest import check_digest
 from registry_client.placing import place_folder, remove_folder
-from registry_client.verify import VerifiedBundle, read_verified
+from registry_client.verify import VerifiedBundle, check_files, read_verified
 
 
 class BundleCache:
@@ -30,6 +30,7 @@ class BundleCache:
 
     def put(self, bundle: VerifiedBundle) -> None:
         """Keep a bundle. An entry that is there already is verified, and replaced if damaged."""
+        check_files(bundle, bundle.digest)
         if place_folder(self.path(bundle.digest), bundle.all_files()) or self._sound(bundle.digest) is not None:
             return
         remove_folder(self.path(bundle.digest))
@@ -43,13 +44,7 @@ class BundleCache:
         if kept is not None:
             return kept
         bundle = source()
-        if bundle.manifest.digest != digest:
-            raise VerificationFailed(
-                f"bundle of {bundle.manifest.name}",
-                expected=f"digest {digest}",
-                got=f"digest {bundle.manifest.digest}",
-                hint="The registry gives something else than it records: do not serve it.",
-            )
+        check_files(bundle, digest)
         self.put(bundle)
         return self.get(digest)
 

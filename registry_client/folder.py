@@ -70,6 +70,7 @@ class FolderRegistry:
                 f"bundle {folder}", expected=f"one of model {name}", got=f"one of {bundle.manifest.name}",
                 hint="Push it under its own name, or bundle it anew under the other.",
             )  # fmt: skip
+        self._make_root()
         # Before the lock: copying a large bundle must not keep others waiting, and a bundle without index does no harm.
         self._bundles.put(bundle)
         with self._locked():
@@ -166,9 +167,17 @@ class FolderRegistry:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        self._make_root()
+        descriptor = os.open(self._root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)  # which releases the lock, as the end of a killed process does
+
+    def _make_root(self) -> None:
         try:
             self._root.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise RegistryRefused(
                 f"registry {self._root}",
@@ -176,11 +185,6 @@ class FolderRegistry:
                 got=f"{error.strerror}",
                 hint="Check the path.",
             ) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)  # which releases the lock, as the end of a killed process does
 
     def _path(self, name: str) -> Path:
         return self._root / "models" / f"{name}.json"

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 
 from registry_client.errors import ArtifactError, BadDocument, UnservableModel
-from registry_client.golden import Golden, Tensors, check_fits, check_golden, make_golden
+from registry_client.golden import Golden, Tensors, check_golden, check_inputs_fit, make_golden
 from registry_client.onnx_model import DATATYPES_BY_ONNX_TYPE, OnnxModel
 from registry_client.tensors import FREE_DIMENSION, Datatype, Signature, TensorSpec
 
@@ -37,16 +37,27 @@ class ReferenceRun:
             ) from error
 
     def __call__(self, inputs: Tensors) -> dict[str, np.ndarray]:
-        names = [spec.name for spec in self._signature.outputs]
-        feeds = {spec.name: _to_runtime(spec, inputs[spec.name]) for spec in self._signature.inputs}
+        specs = self._signature.outputs
         try:
-            answers = self._session.run_with_ort_values(names, feeds)
+            answers = self._answers([spec.name for spec in specs], inputs)
+        except ArtifactError:
+            raise
         except Exception as error:  # as above
             raise UnservableModel(
                 "model", expected="a run on these inputs", got=_first_line(error), hint=_OWN_EXAMPLES
             ) from error
-        specs = self._signature.outputs
-        return {spec.name: _from_runtime(spec, value) for spec, value in zip(specs, answers, strict=True)}
+        return dict(zip((spec.name for spec in specs), answers, strict=True))
+
+    def _answers(self, names: list[str], inputs: Tensors) -> list[np.ndarray]:
+        """`session.run` knows no BF16, and values of ONNX Runtime's own (OrtValue) no strings: each where it serves."""
+        feeds = {spec.name: _encoded(spec, inputs[spec.name]) for spec in self._signature.inputs}
+        specs = (*self._signature.inputs, *self._signature.outputs)
+        if all(spec.datatype is not Datatype.BF16 for spec in specs):
+            answers = self._session.run(names, feeds)
+            return [_decoded(spec, answer) for spec, answer in zip(self._signature.outputs, answers, strict=True)]
+        values = {spec.name: _to_value(spec, feeds[spec.name]) for spec in self._signature.inputs}
+        found = self._session.run_with_ort_values(names, values)
+        return [_from_value(spec, value) for spec, value in zip(self._signature.outputs, found, strict=True)]
 
 
 def record_golden(model: OnnxModel, *, rows: int = 4, seed: int = 0) -> Golden:
@@ -74,13 +85,12 @@ def record_golden(model: OnnxModel, *, rows: int = 4, seed: int = 0) -> Golden:
 
 def complete_golden(model: OnnxModel, golden: Golden) -> Golden:
     """The examples, those without any output completed by what the model gives. Raises UnservableModel."""
+    check_inputs_fit(golden, model.signature)
     run = ReferenceRun(model.model_bytes, model.signature)
     examples = []
     for example in golden.examples:
         inputs = {name: tensor.array for name, tensor in example.inputs.items()}
         recorded = {name: tensor.array for name, tensor in example.outputs.items()}
-        if example.inputs.keys() != {spec.name for spec in model.signature.inputs}:
-            check_fits(golden, model.signature)
         examples.append((inputs, recorded or run(inputs)))
     return make_golden(model.signature, examples)
 
@@ -99,38 +109,43 @@ def _random_array(random: np.random.Generator, spec: TensorSpec, rows: int) -> n
     return np.asarray(random.integers(0, 2, shape), dtype=spec.datatype.numpy_dtype)
 
 
-def _to_runtime(spec: TensorSpec, array: np.ndarray) -> onnxruntime.OrtValue:
-    if spec.datatype is Datatype.BF16:
-        return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(np.ascontiguousarray(array), _BFLOAT16)
-    if spec.datatype is Datatype.BYTES:
-        array = _decoded(spec.name, array)
-    return onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array).reshape(array.shape))
-
-
-def _decoded(name: str, array: np.ndarray) -> np.ndarray:
-    """The strings of a BYTES tensor. ONNX Runtime's Python session would take `bytes` for their repr."""
+def _encoded(spec: TensorSpec, array: np.ndarray) -> np.ndarray:
+    """The array as ONNX Runtime takes it. Strings as `str`: it would take the repr of `bytes`."""
+    if spec.datatype is not Datatype.BYTES:
+        return array
     texts = np.empty(array.size, dtype=object)
     for index, element in enumerate(array.ravel()):
         try:
             texts[index] = element if isinstance(element, str) else bytes(element).decode("utf-8")
         except UnicodeDecodeError as error:
             raise BadDocument(
-                f"input {name!r}, element {index}", expected="UTF-8", got=repr(element)[:40], hint="Encode it so."
+                f"input {spec.name!r}, element {index}", expected="UTF-8", got=repr(element)[:40], hint="Encode it so."
             ) from error
     return texts.reshape(array.shape)
 
 
-def _from_runtime(spec: TensorSpec, value: onnxruntime.OrtValue) -> np.ndarray:
+def _decoded(spec: TensorSpec, answer: object) -> np.ndarray:
+    array = np.asarray(answer)
+    if spec.datatype is not Datatype.BYTES:
+        return array
+    encoded = np.empty(array.size, dtype=object)
+    encoded[:] = [str(text).encode("utf-8") for text in array.ravel()]
+    return encoded.reshape(array.shape)
+
+
+def _to_value(spec: TensorSpec, array: np.ndarray) -> onnxruntime.OrtValue:
+    contiguous = np.ascontiguousarray(array).reshape(array.shape)  # which makes a scalar one-dimensional
     if spec.datatype is Datatype.BF16:
-        shape = tuple(value.shape())
-        content = ctypes.string_at(value.data_ptr(), 2 * int(np.prod(shape, dtype=np.int64)))
-        return np.frombuffer(content, dtype=np.uint16).reshape(shape)
-    array: np.ndarray = value.numpy()
-    if spec.datatype is Datatype.BYTES:
-        encoded = np.empty(array.size, dtype=object)
-        encoded[:] = [text.encode("utf-8") for text in array.ravel()]
-        return encoded.reshape(array.shape)
-    return array
+        return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(contiguous, _BFLOAT16)
+    return onnxruntime.OrtValue.ortvalue_from_numpy(contiguous)
+
+
+def _from_value(spec: TensorSpec, value: onnxruntime.OrtValue) -> np.ndarray:
+    if spec.datatype is not Datatype.BF16:
+        return np.asarray(value.numpy())
+    shape = tuple(value.shape())
+    content = ctypes.string_at(value.data_ptr(), 2 * int(np.prod(shape, dtype=np.int64)))
+    return np.frombuffer(content, dtype=np.uint16).reshape(shape)
 
 
 def _first_line(error: Exception) -> str:

@@ -71,6 +71,25 @@ def read_verified(folder: Path, expected_digest: str | None = None) -> VerifiedB
     return VerifiedBundle(manifest, manifest.digest, files)
 
 
+def check_files(bundle: VerifiedBundle, expected_digest: str) -> None:
+    """The bytes in memory, as a source handed them over, are those that `expected_digest` stands for."""
+    if bundle.manifest.digest != expected_digest:
+        raise VerificationFailed(
+            f"bundle of {bundle.manifest.name}",
+            expected=f"digest {expected_digest}",
+            got=f"digest {bundle.manifest.digest}",
+            hint="The registry gives something else than it records: do not serve it.",
+        )
+    for name, entry in bundle.manifest.files.items():
+        if name not in bundle.files:
+            raise VerificationFailed(name, expected="the file", got="none", hint=_DAMAGED)
+        _check_content(name, entry, bundle.files[name])
+    if strangers := sorted(bundle.files.keys() - bundle.manifest.files.keys()):
+        raise VerificationFailed(
+            repr(strangers[0]), expected="only files that the manifest names", got="another", hint=_DAMAGED
+        )
+
+
 def check_contents(bundle: VerifiedBundle, run: Run | None = None) -> None:
     """The model's signature and labels are the manifest's, the golden examples fit and, given `run`, come out."""
     model = read_onnx(bundle.model_bytes)
@@ -138,6 +157,11 @@ def _refuse_strangers(folder: int, manifest: Manifest) -> None:
 
 def _read_entry(folder: int, name: str, entry: FileEntry) -> bytes:
     content = _read(folder, name, entry.size_bytes)
+    _check_content(name, entry, content)
+    return content
+
+
+def _check_content(name: str, entry: FileEntry, content: bytes) -> None:
     sha256 = sha256_hex(content)
     if len(content) != entry.size_bytes or sha256 != entry.sha256:
         raise VerificationFailed(
@@ -146,7 +170,6 @@ def _read_entry(folder: int, name: str, entry: FileEntry) -> bytes:
             got=f"sha256 {sha256} of {len(content)} bytes",
             hint=_DAMAGED,
         )
-    return content
 
 
 def _read(folder: int, name: str, size_bytes_max: int) -> bytes:
@@ -162,12 +185,14 @@ def _read(folder: int, name: str, size_bytes_max: int) -> bytes:
                 name, expected="a regular file", got="a symbolic link", hint="Put the file itself there."
             ) from error
         raise VerificationFailed(name, expected="a readable file", got=f"{error.strerror}", hint="Check it.") from error
-    with open(descriptor, "rb", buffering=0) as file:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise VerificationFailed(
                 name, expected="a regular file", got="another kind of file", hint="Put the file itself there."
             )
-        content = _read_at_most(file.fileno(), size_bytes_max + 1)
+        content = _read_at_most(descriptor, size_bytes_max + 1)
+    finally:
+        os.close(descriptor)
     if len(content) > size_bytes_max:
         raise VerificationFailed(
             name, expected=f"at most {size_bytes_max} bytes", got="more", hint="Something was appended. " + _DAMAGED

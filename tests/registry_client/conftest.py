@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
+
+from registry_client.bundle import write_bundle
+from registry_client.golden import make_golden
+from registry_client.manifest import Lineage, Manifest
+from registry_client.onnx_model import read_onnx
 
 
 def graph_bytes(nodes: list[Any], inputs: list[Any], outputs: list[Any], *, opset: int = 17, **kwargs: Any) -> bytes:
@@ -81,3 +87,24 @@ def lightgbm_export() -> bytes:
     classifier = lightgbm.LGBMClassifier(n_estimators=5, verbose=-1, n_jobs=1).fit(features, (target > 0).astype(int))
     exported = convert_lightgbm(classifier, initial_types=[("x", FloatTensorType([None, 4]))])
     return bytes(exported.SerializeToString(deterministic=True))
+
+
+@pytest.fixture(scope="session")
+def sound_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with lineage, meaning and a file of its own. Copy it before you change it."""
+    folder = tmp_path_factory.mktemp("bundles") / "sound"
+    write_doubling(folder, extra_files={"card.md": b"# doubling\n"}, lineage=Lineage(parameters={"rate": 0.1}))
+    return folder
+
+
+@pytest.fixture
+def write_bundle_of_doubling() -> Any:
+    return write_doubling
+
+
+def write_doubling(folder: Path, **kwargs: Any) -> Manifest:
+    """A bundle of `doubling_model` with one golden row; `kwargs` go to write_bundle."""
+    model = read_onnx(doubling_model())
+    row = np.array([[0.1, -2.0, 3.5]], np.float32)
+    golden = make_golden(model.signature, [({"x": row}, {"y": row + row})])
+    return write_bundle(folder, **{"name": "doubling", "model_bytes": doubling_model(), "golden": golden, **kwargs})
