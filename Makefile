@@ -28,7 +28,7 @@ help:  ## show this page
 	@echo "                     make test       checks that everything holds on this machine"
 	@echo
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' \
-		| awk -F'|' '{ printf "  %-18s %s\n", $$1, $$2 }'
+		| awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
 	@echo
 	@echo "  Variables: PYTHON=python3.12 (setup), TESTS=tests/wire (test), SERVE='--workers 2' (serve),"
 	@echo "             PROFILE=steady TARGET=host:port (load), REGISTRY=folder (serve, demo-model)"
