@@ -42,7 +42,7 @@ class ReferenceRun:
             answers = self._answers([spec.name for spec in specs], inputs)
         except ArtifactError:
             raise
-        except Exception as error:  # as above
+        except Exception as error:  # ONNX Runtime again
             raise UnservableModel(
                 "model", expected="a run on these inputs", got=_first_line(error), hint=_OWN_EXAMPLES
             ) from error
