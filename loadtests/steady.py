@@ -20,13 +20,13 @@ import grpc.experimental.gevent as grpc_gevent
 import numpy as np
 from locust import User, events, task
 
+from loadtests import served_model
 from loadtests.verified_pool import WrongAnswer, verified_pool
 from protos.inference import grpc_service_pb2_grpc as oip_grpc
 from protos.roost.v1 import predict_pb2_grpc as v1_grpc
 
 grpc_gevent.init_gevent()
 
-MODEL_FILE = "model.onnx"  # in a bundle
 USERS_DEFAULT, RUN_TIME_DEFAULT = "16", "20s"
 
 
@@ -37,6 +37,8 @@ def _add_arguments(parser) -> None:
     group.add_argument("--model", default="employment", help="name under which the model is served")
     group.add_argument("--onnx", default="", help="the served ONNX file; its session gives the expected answers")
     group.add_argument("--bundle", default="", help="folder of the served bundle, in place of --onnx")
+    group.add_argument("--registry", default=".roost/registry", help="where neither is given: the registry served from")
+    group.add_argument("--alias", default="stable", help="alias of the served version in that registry")
     group.add_argument("--rows-max", type=int, default=8, help="rows of a call: 1 to this many, at random")
     group.add_argument("--cases", type=int, default=512, help="size of the pool of different requests")
     group.add_argument("--scale", type=float, default=None, help="standard deviation of random floats")
@@ -50,7 +52,7 @@ def _make_pool(environment, **_) -> None:
     try:
         environment.pool = verified_pool(
             options.model,
-            _model_file(options),
+            _model_bytes(options),
             cases=options.cases,
             rows_max=options.rows_max,
             seed=options.seed,
@@ -67,12 +69,12 @@ def _refuse_an_idle_run(environment, **_) -> None:
         environment.process_exit_code = 1
 
 
-def _model_file(options) -> Path:
+def _model_bytes(options) -> bytes:
     if options.onnx:
-        return Path(options.onnx)
+        return served_model.of_file(Path(options.onnx))
     if options.bundle:
-        return Path(options.bundle) / MODEL_FILE
-    raise ValueError("--onnx or --bundle: expected the served model's file or bundle, got neither.")
+        return served_model.of_bundle(Path(options.bundle))
+    return served_model.of_registry(Path(options.registry), options.model, options.alias)
 
 
 class CallFailed(Exception):

@@ -1,6 +1,6 @@
 """A pool of requests whose right answers are known: random rows, and what bare ONNX Runtime makes of them.
 
-Used by load profiles, which check every reply against it. Pure but for reading the model's file; no locust in here.
+Used by load profiles, which check every reply against it. Pure; no locust in here.
 Always: the same seed and model give the same pool; every expected output is what one `InferenceSession.run` returned.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
@@ -82,15 +81,14 @@ class Case:
 
 
 def verified_pool(
-    model: str, file: Path, *, cases: int, rows_max: int, seed: int, scale: float | None = None
+    model: str, model_bytes: bytes, *, cases: int, rows_max: int, seed: int, scale: float | None = None
 ) -> list[Case]:
-    """`cases` requests of 1 to `rows_max` random rows for `file`, served as `model`.
+    """`cases` requests of 1 to `rows_max` random rows for the ONNX model served as `model`.
 
     scale: standard deviation of random floats. None: 1 where a neural network would saturate beyond, 20 for trees,
     whose thresholds lie among counts and codes. Raises ValueError, naming input or output, where a model has inputs
     that cannot be made up or outputs that are no tensors.
     """
-    model_bytes = file.read_bytes()
     if scale is None:
         scale = 20.0 if b"TreeEnsemble" in model_bytes else 1.0
     options = ort.SessionOptions()

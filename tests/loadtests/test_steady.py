@@ -58,8 +58,9 @@ def test_refused_calls_fail_the_run(mlp_server: Served, mlp_file: Path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "--onnx or --bundle: expected the served model's file or bundle"),
         (["--onnx", "nothing.onnx"], "No such file or directory: 'nothing.onnx'"),
+        (["--bundle", "nothing"], "nothing"),
+        (["--registry", "nothing", "--model", "nobody"], "--onnx FILE or --bundle FOLDER name the served model"),
     ],
 )
 def test_a_run_without_a_model_file_ends_at_once_and_says_why(arguments: list[str], message: str):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from onnx import TensorProto
@@ -13,17 +11,12 @@ from loadtests.verified_pool import Case, WrongAnswer, verified_pool
 from protos.inference import grpc_service_pb2 as oip
 from protos.roost.v1 import predict_pb2 as v1
 
-
-@pytest.fixture
-def mlp_file(tmp_path: Path) -> Path:
-    file = tmp_path / "mlp.onnx"
-    file.write_bytes(mlp_model())
-    return file
+MLP = mlp_model()
 
 
 @pytest.fixture
-def case(mlp_file: Path) -> Case:
-    return verified_pool("mlp", mlp_file, cases=1, rows_max=4, seed=1)[0]
+def case() -> Case:
+    return verified_pool("mlp", MLP, cases=1, rows_max=4, seed=1)[0]
 
 
 def _predict_reply(case: Case) -> v1.PredictReply:
@@ -90,21 +83,21 @@ def test_a_reply_without_raw_contents_is_wrong(case: Case):
         case.check_infer(reply)
 
 
-def test_a_pool_is_the_same_for_the_same_seed_and_another_for_another(mlp_file: Path):
+def test_a_pool_is_the_same_for_the_same_seed_and_another_for_another():
     first, again, other = (
-        [case.predict.SerializeToString() for case in verified_pool("mlp", mlp_file, cases=8, rows_max=8, seed=seed)]
+        [case.predict.SerializeToString() for case in verified_pool("mlp", MLP, cases=8, rows_max=8, seed=seed)]
         for seed in (1, 1, 2)
     )
     assert first == again
     assert first != other
 
 
-def test_rows_of_a_pool_lie_between_one_and_the_bound(mlp_file: Path):
-    rows = {case.expected["scores"].shape[0] for case in verified_pool("mlp", mlp_file, cases=200, rows_max=3, seed=1)}
+def test_rows_of_a_pool_lie_between_one_and_the_bound():
+    rows = {case.expected["scores"].shape[0] for case in verified_pool("mlp", MLP, cases=200, rows_max=3, seed=1)}
     assert rows == {1, 2, 3}
 
 
-def test_inputs_of_any_numeric_type_and_shape_are_made_up(tmp_path: Path):
+def test_inputs_of_any_numeric_type_and_shape_are_made_up():
     kinds = {
         "flags": (TensorProto.BOOL, ["rows", 2]),
         "counts": (TensorProto.INT64, ["rows", "length"]),
@@ -113,9 +106,7 @@ def test_inputs_of_any_numeric_type_and_shape_are_made_up(tmp_path: Path):
         "doubles": (TensorProto.DOUBLE, [2, 2]),
         "scale": (TensorProto.FLOAT, []),
     }
-    file = tmp_path / "echo.onnx"
-    file.write_bytes(echo_model(kinds))
-    case = verified_pool("echo", file, cases=1, rows_max=1, seed=1)[0]
+    case = verified_pool("echo", echo_model(kinds), cases=1, rows_max=1, seed=1)[0]
     shapes = {tensor.name: (tensor.datatype, list(tensor.shape)) for tensor in case.predict.inputs}
     assert shapes == {
         "flags": ("BOOL", [1, 2]),
@@ -127,8 +118,7 @@ def test_inputs_of_any_numeric_type_and_shape_are_made_up(tmp_path: Path):
     }
 
 
-def test_a_model_of_strings_is_refused_by_the_name_of_its_input(tmp_path: Path):
-    file = tmp_path / "echo.onnx"
-    file.write_bytes(echo_model({"words": (TensorProto.STRING, ["rows", 1])}))
+def test_a_model_of_strings_is_refused_by_the_name_of_its_input():
+    words = echo_model({"words": (TensorProto.STRING, ["rows", 1])})
     with pytest.raises(ValueError, match="input 'words': expected a numeric type"):
-        verified_pool("echo", file, cases=1, rows_max=1, seed=1)
+        verified_pool("echo", words, cases=1, rows_max=1, seed=1)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.models import mlp_model
-from benchmarks.servers import Served, plain_command, roost_command, served
+from benchmarks.servers import Served, roost_command, served
 
-LISTENERS = ("fast", "grpcio", "plain")
+LISTENERS = ("fast", "grpcio")
 
 
 @pytest.fixture(scope="session")
@@ -24,8 +24,5 @@ def mlp_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def mlp_server(
     request: pytest.FixtureRequest, mlp_file: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Served]:
-    """A server of `mlp`: Roost by either listener, and the plain one, which shows that the peers judge any server."""
-    files = {"mlp": mlp_file}
-    command = plain_command(files) if request.param == "plain" else roost_command(files, request.param)
-    with served(command, tmp_path_factory.mktemp(request.param)) as server:
+    with served(roost_command({"mlp": mlp_file}, request.param), tmp_path_factory.mktemp(request.param)) as server:
         yield server
