@@ -68,6 +68,8 @@ demo-model: setup  ## train, check, bundle and register the employment model, un
 	@$(BIN)/python -m pipelines.employment --registry $(REGISTRY) --if-missing
 
 test: setup  ## run the test suite (TESTS=folder for a part of it)
+	@# Kernels first: compiling them takes a minute, which is no test's to wait for.
+	$(BIN)/python -m server.cli warm
 	$(BIN)/python -m pytest -q $(TESTS)
 
 test-slow: setup  ## run the tests that take minutes: the image's steps from an empty root
