@@ -11,9 +11,8 @@ import numpy as np
 from numba import carray, types
 
 from native.batch.layout import ARENA
-from native.batch.seal import free_arena
 from native.http2.binding import session_resume_data
-from native.http2.refusals import REPLY_TOO_LONG, RUN_FAILED
+from native.http2.refusals import DEADLINE_PASSED, REPLY_TOO_LONG
 from native.http2.replies import count_answer, refuse_slot, reserve_reply, submit_reply, submit_status
 from native.http2.requests import PREDICT
 from native.lane.layout import (
@@ -28,8 +27,6 @@ from native.lane.layout import (
     LANE_DIRECTORY_BLOB_BYTES,
     LANE_DIRECTORY_TABLE,
     LANE_DIRECTORY_WORDS,
-    LANE_FINISHED,
-    LANE_FINISHED_COUNT,
     LANE_IDS,
     LANE_NOW_NS,
     LANE_SLOT_COUNT,
@@ -40,8 +37,7 @@ from native.lane.layout import (
     SLOT,
 )
 from native.lane.slots import drop_request, release_slot, touch
-from native.plane.buckets import rows_bucket
-from native.plane.counters import BATCH_ROWS, BATCH_ROWS_SUM, COUNTERS_LENGTH, REPLY_BYTES, ROWS
+from native.plane.counters import COUNTERS_LENGTH, REPLY_BYTES
 from native.pointers import memcpy, pointer
 from native.wire.codes import FRAME_HEADER_BYTES, ID_BYTES_MAX, OK
 from native.wire.kernel import Words, kernel
@@ -88,43 +84,32 @@ def _answer_request(lane: Words, arena_index: int, index: int) -> None:
     count_answer(lane, slot.method, STATUS_OK, lane[LANE_NOW_NS] - slot.arrived_ns)
 
 
-@kernel("int64(int64[::1], int64, int64, boolean, int64)")
-def answer_batch(lane: Words, arena_index: int, now_ns: int, failed: bool, where: int) -> int:
-    """Answers all requests of a batch that has run, and frees its arena, unless slots of Python callers wait for it.
-
-    failed: the run raised; every request is refused. where: counter of the place where it ran.
-    Returns the number of finished slots that belong to Python callers (LANE_FINISHED): the caller copies their rows,
-    releases them and then frees the arena itself.
-    """
+@kernel("void(int64[::1], int64, int64)")
+def answer_batch(lane: Words, arena_index: int, now_ns: int) -> None:
+    """Answers all requests of a batch that came over connections, but for those that were answered already."""
     lane[LANE_NOW_NS] = now_ns
     arenas = carray(pointer(lane[LANE_ARENAS]), (lane[LANE_ARENA_COUNT],), ARENA)
     slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
-    finished = carray(pointer(lane[LANE_FINISHED]), (lane[LANE_SLOT_COUNT],), np.int64)
-    counters = carray(pointer(lane[LANE_COUNTERS]), (COUNTERS_LENGTH,), np.int64)
     arena = arenas[arena_index]
     requests = carray(pointer(lane[LANE_ARENA_SLOTS]), (arena.first_request + arena.requests,), np.int64)
-    counters[where] += 1
-    counters[ROWS] += arena.rows
-    counters[BATCH_ROWS + rows_bucket(arena.rows)] += 1
-    counters[BATCH_ROWS_SUM] += arena.rows
-    lane[LANE_FINISHED_COUNT] = 0
     for request in range(arena.requests):
         index = requests[arena.first_request + request]
         slot = slots[index]
-        if slot.state != RUNNING:
+        if slot.state != RUNNING or slot.arena != arena_index:
             continue
         if slot.cancelled != 0:
             release_slot(lane, index)
-        elif slot.connection == NO_CONNECTION:
-            finished[lane[LANE_FINISHED_COUNT]] = index
-            lane[LANE_FINISHED_COUNT] += 1
-        elif failed:
-            refuse_slot(lane, index, RUN_FAILED)
-        else:
+        elif slot.connection != NO_CONNECTION:
             _answer_request(lane, arena_index, index)
-    if lane[LANE_FINISHED_COUNT] == 0:
-        free_arena(lane, arena_index)
-    return lane[LANE_FINISHED_COUNT]
+
+
+@kernel("void(int64[::1], int64[::1], int64)")
+def refuse_expired(lane: Words, expired: Words, count: int) -> None:
+    """Tells the first `count` of these slots, where they came over a connection, that their time has run out."""
+    slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
+    for position in range(min(count, expired.size)):
+        if slots[expired[position]].connection != NO_CONNECTION:
+            refuse_slot(lane, expired[position], DEADLINE_PASSED)
 
 
 @kernel("int64(int64[::1], int64, int64, int64, int64, int64)")
@@ -198,14 +183,22 @@ def answer_message(lane: Words, index: int, generation: int, message: int, messa
     return OK
 
 
-@kernel("int64(int64[::1], int64, int64)")
-def end_stream(lane: Words, index: int, generation: int) -> int:
-    """A streaming reply has sent its last message: the stream ends once all is sent. OK or GONE."""
+@kernel("int64(int64[::1], int64, int64, int64, int64, int64)")
+def end_stream(lane: Words, index: int, generation: int, status: int, message: int, message_bytes: int) -> int:
+    """A streaming reply has sent its last message: the stream ends with this status once all is sent. OK or GONE.
+
+    message: address of the escaped message, kept in the place of the request; longer ones are cut to fit there.
+    """
     slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
     slot = slots[index]
     if slot.generation != generation or slot.connection == NO_CONNECTION or slot.state != REPLYING:
         return GONE
     connections = carray(pointer(lane[LANE_CONNECTIONS]), (lane[LANE_CONNECTION_COUNT],), CONNECTION)
+    drop_request(lane, index)
+    kept = min(message_bytes, slot.request_capacity_bytes)
+    memcpy(slot.request_address, message, types.uintp(kept))
+    slot.request_bytes = kept
+    slot.status = status
     slot.reply_open = 0
     touch(lane, slot.connection)
     session_resume_data(connections[slot.connection].session, types.int32(slot.stream_id))

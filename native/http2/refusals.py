@@ -101,7 +101,6 @@ REFUSALS: Final = (
         RESOURCE_EXHAUSTED,
         "reply: longer than limits.reply_bytes_per_connection_max leaves room for. Ask for fewer rows a call.",
     ),
-    Refusal(INTERNAL, "model: its run failed. The server's log says why."),
 )
 
 METHOD_UNKNOWN: Final = 0
@@ -123,8 +122,7 @@ QUEUE_FULL: Final = 15
 HANDOFFS_FULL: Final = 16
 DEADLINE_PASSED: Final = 17
 REPLY_TOO_LONG: Final = 18
-RUN_FAILED: Final = 19
-REFUSAL_COUNT: Final = 20
+REFUSAL_COUNT: Final = 19
 
 REFUSAL_HEADER_COUNT: Final = 5
 STATUS_HEADER_COUNT: Final = 4

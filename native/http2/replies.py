@@ -35,6 +35,7 @@ from native.http2.refusals import (
 from native.lane.layout import (
     CONNECTION,
     CONNECTION_OPEN,
+    HANDED,
     LANE_CONNECTION_COUNT,
     LANE_CONNECTIONS,
     LANE_COUNTERS,
@@ -51,9 +52,7 @@ from native.lane.layout import (
     LANE_STATUS_HEADERS,
     LANE_TRAILERS,
     LANE_WORDS,
-    HANDED,
     NO_CONNECTION,
-    REPLY_INLINE_BYTES,
     REPLYING,
     SLOT,
 )
@@ -176,6 +175,35 @@ def submit_reply(lane: Words, index: int, reply_bytes: int) -> int:
     )
 
 
+@kernel("void(int64[::1], int64, int64, int64)")
+def _fill_status_headers(lane: Words, status: int, message_address: int, message_bytes: int) -> None:
+    """Puts the headers of a status into the scratch block, the message last."""
+    static = carray(pointer(lane[LANE_STATUS_HEADERS]), (STATUS_COUNT, STATUS_HEADER_COUNT), NV)
+    scratch = carray(pointer(lane[LANE_NV_SCRATCH]), (STATUS_HEADER_COUNT,), NV)
+    for header in range(STATUS_HEADER_COUNT):
+        scratch[header].name = static[status, header].name
+        scratch[header].value = static[status, header].value
+        scratch[header].name_bytes = static[status, header].name_bytes
+        scratch[header].value_bytes = static[status, header].value_bytes
+        scratch[header].flags = static[status, header].flags
+    scratch[STATUS_HEADER_COUNT - 1].value = message_address
+    scratch[STATUS_HEADER_COUNT - 1].value_bytes = message_bytes
+
+
+@kernel("void(int64[::1], int64, int64)")
+def _submit_trailers(lane: Words, index: int, session: int) -> None:
+    """Ends a reply: `grpc-status: 0`, or what a stream of replies ended with."""
+    slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
+    slot = slots[index]
+    stream_id = types.int32(slot.stream_id)
+    if slot.status == 0:
+        submit_trailer(session, stream_id, lane[LANE_TRAILERS], types.uintp(1))
+        return
+    _fill_status_headers(lane, slot.status, slot.request_address, slot.request_bytes)
+    # The last two of the block, without `:status` and `content-type`, which were sent with the first message.
+    submit_trailer(session, stream_id, lane[LANE_NV_SCRATCH] + 2 * NV_BYTES, types.uintp(2))
+
+
 @kernel("int64(int64[::1], int64, int64, int64, int64)")
 def submit_status(lane: Words, index: int, status: int, message_address: int, message_bytes: int) -> int:
     """Answers a slot's call with a status and an escaped message, and releases the slot. 0, or nghttp2's error.
@@ -186,16 +214,7 @@ def submit_status(lane: Words, index: int, status: int, message_address: int, me
     slot = slots[index]
     connections = carray(pointer(lane[LANE_CONNECTIONS]), (lane[LANE_CONNECTION_COUNT],), CONNECTION)
     connection = connections[slot.connection]
-    static = carray(pointer(lane[LANE_STATUS_HEADERS]), (17, STATUS_HEADER_COUNT), NV)
-    scratch = carray(pointer(lane[LANE_NV_SCRATCH]), (STATUS_HEADER_COUNT,), NV)
-    for header in range(STATUS_HEADER_COUNT):
-        scratch[header].name = static[status, header].name
-        scratch[header].value = static[status, header].value
-        scratch[header].name_bytes = static[status, header].name_bytes
-        scratch[header].value_bytes = static[status, header].value_bytes
-        scratch[header].flags = static[status, header].flags
-    scratch[STATUS_HEADER_COUNT - 1].value = message_address
-    scratch[STATUS_HEADER_COUNT - 1].value_bytes = message_bytes
+    _fill_status_headers(lane, status, message_address, message_bytes)
     count = STATUS_HEADER_COUNT if message_bytes > 0 else STATUS_HEADER_COUNT - 1
     touch(lane, slot.connection)
     session, stream_id = connection.session, types.int32(slot.stream_id)
@@ -238,7 +257,7 @@ def _fill(
         if slot.reply_open == 0:
             flags = carray(pointer(data_flags), (1,), np.uint32)
             flags[0] |= np.uint32(DATA_FLAG_EOF | DATA_FLAG_NO_END_STREAM)
-            submit_trailer(session, types.int32(stream_id), lane[LANE_TRAILERS], types.uintp(1))
+            _submit_trailers(lane, index, session)
     return count
 
 

@@ -13,6 +13,7 @@ from native.lane.layout import (
     ASSEMBLING,
     CONNECTION,
     FREE,
+    HANDED,
     LANE_ASSEMBLING_BYTES,
     LANE_CONNECTION_COUNT,
     LANE_CONNECTIONS,
@@ -27,18 +28,16 @@ from native.lane.layout import (
     LANE_SLOTS,
     LANE_TOUCHED,
     LANE_TOUCHED_COUNT,
-    HANDED,
     LENGTH_UNKNOWN,
     NO_CONNECTION,
     NO_SLOT,
     QUEUED,
     REPLY_INLINE_BYTES,
-    REPLYING,
     REQUEST_INLINE_BYTES,
     RUNNING,
     SLOT,
 )
-from native.plane.counters import CANCELLED, COUNTERS_LENGTH, REPLY_BYTES, SLOTS_IN_USE, ASSEMBLING_BYTES
+from native.plane.counters import ASSEMBLING_BYTES, CANCELLED, COUNTERS_LENGTH, REPLY_BYTES, SLOTS_IN_USE
 from native.pointers import free, pointer
 from native.wire.kernel import Words, kernel
 

@@ -7,6 +7,7 @@ at SIGTERM health says NOT_SERVING before the listener lets go of its first conn
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import signal
@@ -16,10 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from native.plane.layout import Plane, WorkerState
+from native.plane.layout import HEADER_CONNECTIONS, Plane, WorkerState
 from server.processes import EXIT_OK, WorkerSpec
 from server.settings import Settings
-from server.worker.listeners.listener import Listener, make_listener
+from server.worker.engine import Engine
+from server.worker.listeners.listener import Listener, make_listener, make_memory
 from server.worker.models.loading import load_model
 from server.worker.models.table import ModelTable
 from server.worker.publishing import Publisher
@@ -58,7 +60,13 @@ def load_table(settings: Settings) -> ModelTable:
     return ModelTable(models)
 
 
-async def serve(spec: WorkerSpec, table: ModelTable, publisher: Publisher) -> int:
+def connections_elsewhere(plane: Plane, index: int) -> int | None:
+    """The fewest connections that another ready worker has; None where there is no other."""
+    others = (plane.block(other) for other in range(plane.workers) if other != index)
+    return min((int(block.header[HEADER_CONNECTIONS]) for block in others if block.state == WorkerState.READY), default=None)
+
+
+async def serve(spec: WorkerSpec, table: ModelTable, publisher: Publisher, plane: Plane) -> int:
     """Serves until SIGTERM or SIGINT; returns the exit code."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -67,7 +75,12 @@ async def serve(spec: WorkerSpec, table: ModelTable, publisher: Publisher) -> in
     health = HealthBoard(SERVICES)
     limits = spec.settings.limits
     serving = Serving(table, health, SERVER_NAME, server_version(), limits.message_bytes_max)
-    listener = make_listener(spec, serving, publisher.counts)
+    engine = Engine(
+        list(table), spec.settings.batching, publisher.counts, publisher.publish, functools.partial(make_memory, spec)
+    )
+    listener = make_listener(
+        spec, serving, engine, publisher.counts, functools.partial(connections_elsewhere, plane, spec.index)
+    )
     publishing = loop.create_task(_publish_regularly(publisher))
     try:
         await listener.start()
@@ -83,6 +96,7 @@ async def serve(spec: WorkerSpec, table: ModelTable, publisher: Publisher) -> in
         return EXIT_OK
     finally:
         publishing.cancel()
+        engine.close()
         publisher.publish()
 
 
@@ -105,6 +119,7 @@ def run(spec: WorkerSpec) -> int:
     """The whole life; returns the exit code. Raises ModelRefused before anything listens."""
     import uvloop
 
-    publisher = Publisher(Plane.attach(spec.plane_fd).block(spec.index), os.getpid(), spec.generation)
+    plane = Plane.attach(spec.plane_fd)
+    publisher = Publisher(plane.block(spec.index), os.getpid(), spec.generation)
     table = load_table(spec.settings)
-    return uvloop.run(serve(spec, table, publisher))
+    return uvloop.run(serve(spec, table, publisher, plane))

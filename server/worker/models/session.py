@@ -18,6 +18,7 @@ from onnx import TensorProto
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from registry_client.tensors import Datatype, Signature
+from server.worker.models.bindings import Bindings
 from server.worker.status import Code, StatusError, quoted
 
 Array = npt.NDArray[np.generic]
@@ -30,6 +31,8 @@ RUN_ERRORS = tuple(
     for name in ("InvalidArgument", "Fail", "RuntimeException", "NotImplemented", "EPFail", "EngineError")
     if hasattr(ort_errors, name)
 )
+# A Run over bound memory loses its status on the way through pybind: it comes as a plain RuntimeError.
+BOUND_RUN_ERRORS = (*RUN_ERRORS, RuntimeError)
 LOAD_ERRORS = (*RUN_ERRORS, *(
     getattr(ort_errors, name)
     for name in ("InvalidGraph", "InvalidProtobuf", "NoModel", "ModelLoaded", "NoSuchFile")
@@ -44,7 +47,7 @@ class SessionRefused(Exception):
 def what_failed(error: Exception) -> str:
     """ONNX Runtime's own words, without the place in its source."""
     text = str(error)
-    for mark in ("Status Message: ", "INVALID_ARGUMENT : ", "FAIL : ", "RUNTIME_EXCEPTION : "):
+    for mark in ("Error in execution: ", "Status Message: ", "INVALID_ARGUMENT : ", "FAIL : ", "RUNTIME_EXCEPTION : "):
         _, found, rest = text.partition(mark)
         text = rest if found else text
     return " ".join(text.split())
@@ -70,6 +73,10 @@ class OnnxSession:
         # pybind hands numpy arrays over by dtype, and numpy has no bfloat16: such models go through OrtValues.
         specs = (*signature.inputs, *signature.outputs)
         self._has_bf16 = any(spec.datatype is Datatype.BF16 for spec in specs)
+
+    def bindings(self) -> Bindings:
+        """Runs over a batcher's memory. Only for models that batch: fixed rows, fixed-width types."""
+        return Bindings(self._session, self.signature, BOUND_RUN_ERRORS, run_failure)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """All outputs for these inputs. Raises StatusError where the model cannot compute them."""

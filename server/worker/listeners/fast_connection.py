@@ -1,0 +1,78 @@
+"""One connection of the fast lane: uvloop's protocol, once per socket read, and nothing per request.
+
+Used by `fast_lane`, which owns the lane. Always: bytes go from the socket into the worker's one inbox and are read by
+a kernel before anything else can happen; what leaves is handed to `write` as `bytes`, since uvloop keeps a view of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from server.worker.listeners.fast_lane import FastLaneListener
+
+NO_INDEX = -1
+# How long a closing peer may take to read what is left for it.
+CLOSE_GRACE_S = 1.0
+
+
+class FastConnection(asyncio.BufferedProtocol):
+    """A socket's protocol. `index` names the connection in the lane while it is open."""
+
+    __slots__ = ("index", "listener", "paused", "transport")
+
+    def __init__(self, listener: FastLaneListener) -> None:
+        self.listener = listener
+        self.index = NO_INDEX
+        self.paused = False
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
+        self.transport = transport  # type: ignore[assignment]
+        self.listener.opened(self)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self.listener.inbox
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.listener.received(self.index, nbytes)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def pause_writing(self) -> None:
+        self.paused = True
+        self.listener.paused(self)
+        if self.transport is not None:
+            # A peer that doesn't read its replies is not read from either.
+            self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
+        self.listener.resumed(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.listener.lost(self)
+        self.transport = None
+
+    def write(self, content: bytes) -> None:
+        if self.transport is not None:
+            self.transport.write(content)
+
+    def close(self) -> None:
+        """Ends the connection: what is written still goes out, unless the peer has stopped reading."""
+        if self.transport is None:
+            return
+        if self.paused:
+            self.transport.abort()
+            return
+        self.transport.close()
+        asyncio.get_running_loop().call_later(CLOSE_GRACE_S, self.abort)
+
+    def abort(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()

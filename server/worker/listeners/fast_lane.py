@@ -1,0 +1,205 @@
+"""The fast lane: uvloop sockets, libnghttp2 sessions, kernels in between.
+
+Chosen by `listener = "fast"`. Python runs here once per socket read, once per batch and for calls that kernels hand
+over. Always: every nghttp2 call is made from this loop, none from within another; bytes for all connections leave in
+one pass, `flush`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from native.batch.memory import address_of
+from native.http2 import answers, session
+from native.http2.lane import Lane
+from native.lane.layout import (
+    LANE_CALLBACK_ERRORS,
+    LANE_HANDED_COUNT,
+    LANE_NOW_NS,
+    LANE_QUEUED_ROWS,
+    LANE_SEGMENT_COUNT,
+    LANE_TOUCHED_COUNT,
+)
+from native.lane.slots import touch
+from native.plane.counters import CUTOFF_CONNECTIONS_MAX
+from server.worker.batcher import BatchLoop
+from server.worker.listeners.accepting import Acceptor
+from server.worker.listeners.fast_connection import FastConnection
+from server.worker.listeners.handed_calls import HandedCalls
+from server.worker.servicers.call import Serving
+from server.worker.status import StatusError
+
+log = logging.getLogger("roost.worker")
+
+TICK_S = 1.0
+DRAIN_TICK_S = 0.05
+AGE_JITTER_NS = 10 * 10**9
+
+
+class FastLaneListener:
+    """Serves one inherited listening socket. See `listener.Listener`."""
+
+    def __init__(
+        self,
+        serving: Serving,
+        lane: Lane,
+        batches: BatchLoop,
+        listening: socket.socket,
+        connections_elsewhere: Callable[[], int | None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.failure: asyncio.Future[None] = self._loop.create_future()
+        self._lane = lane
+        self._words = lane.words
+        self._peek = memoryview(lane.words)  # plain ints, cheaper than numpy's
+        self._outbox = memoryview(lane.outbox)
+        self.inbox = memoryview(lane.inbox)
+        self._inbox_address = address_of(lane.inbox)
+        self._batches = batches
+        self._connections: list[FastConnection | None] = [None] * lane.limits.connections_max
+        self._handed = HandedCalls(serving, lane, self.flush_soon)
+        self._acceptor = Acceptor(
+            listening, lambda: FastConnection(self), lambda: lane.connection_count, connections_elsewhere
+        )
+        self._flush_scheduled = False
+        self._tick_s = TICK_S
+        self._ticking: asyncio.TimerHandle | None = None
+        batches.answers = self
+
+    async def start(self) -> None:
+        self._previous_hook = sys.unraisablehook
+        sys.unraisablehook = self._note_unraisable
+        self._acceptor.start()
+        self._tick()
+
+    def _note_unraisable(self, unraisable: Any) -> None:
+        """An exception that escaped a compiled callback is taken for success by nghttp2: this makes it an error.
+
+        The kernel that called nghttp2 sees the count move and cuts the connection off.
+        """
+        if threading_is_main():
+            self._words[LANE_CALLBACK_ERRORS] += 1
+        self._previous_hook(unraisable)
+
+    # --- What connections tell -----------------------------------------------------------------------------------
+    def opened(self, connection: FastConnection) -> None:
+        index = self._lane.open(time.monotonic_ns())
+        if index is None:
+            self._lane.counters[CUTOFF_CONNECTIONS_MAX] += 1
+            connection.abort()
+            return
+        connection.index = index
+        self._connections[index] = connection
+        self.flush_soon()
+
+    def received(self, index: int, count: int) -> None:
+        """A socket read: the only Python between the kernel and the callbacks."""
+        session.receive(self._words, index, self._inbox_address, count, time.monotonic_ns())
+        if self._peek[LANE_QUEUED_ROWS]:
+            self._batches.wake()
+        if self._peek[LANE_HANDED_COUNT]:
+            self._handed.take()
+        if self._peek[LANE_TOUCHED_COUNT]:
+            self.flush_soon()
+
+    def paused(self, connection: FastConnection) -> None:
+        if connection.index >= 0:
+            self._lane.connections["paused"][connection.index] = 1
+
+    def resumed(self, connection: FastConnection) -> None:
+        if connection.index >= 0:
+            self._lane.connections["paused"][connection.index] = 0
+            touch(self._words, connection.index)
+            self.flush_soon()
+
+    def lost(self, connection: FastConnection) -> None:
+        if connection.index >= 0:
+            self._connections[connection.index] = None
+            self._lane.close(connection.index)
+            connection.index = -1
+
+    # --- What batches tell ---------------------------------------------------------------------------------------
+    def answer_batch(self, arena: int) -> None:
+        answers.answer_batch(self._words, arena, time.monotonic_ns())
+        self.flush()
+
+    def refuse_expired(self, expired: npt.NDArray[np.int64], count: int) -> None:
+        answers.refuse_expired(self._words, expired, count)
+        self.flush_soon()
+
+    def fail(self, slot: int, error: StatusError) -> None:
+        self._handed.refuse(slot, int(self._lane.slots[slot]["generation"]), error)
+
+    # --- What leaves ---------------------------------------------------------------------------------------------
+    def flush_soon(self) -> None:
+        """Sends what there is to send once this turn of the loop has read its sockets."""
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._loop.call_soon(self._scheduled_flush)
+
+    def _scheduled_flush(self) -> None:
+        self._flush_scheduled = False
+        if self._peek[LANE_TOUCHED_COUNT]:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what all touched connections have to send: one kernel call, one write per connection."""
+        more = session.MORE
+        while more:
+            more = session.flush_touched(self._words)
+            for index, start, end, close in self._lane.segments[: self._peek[LANE_SEGMENT_COUNT]].tolist():
+                connection = self._connections[index]
+                if connection is None:
+                    continue
+                if end > start:
+                    connection.write(bytes(self._outbox[start:end]))
+                if close:
+                    connection.close()
+
+    def _tick(self) -> None:
+        session.tick(self._words, time.monotonic_ns(), AGE_JITTER_NS)
+        self._handed.drop_cancelled()
+        self.flush_soon()
+        self._ticking = self._loop.call_later(self._tick_s, self._tick)
+
+    # --- The end -------------------------------------------------------------------------------------------------
+    def begin_drain(self) -> None:
+        """GOAWAY to all: no new connections; calls that are under way, or on the wire already, are answered."""
+        self._acceptor.stop()
+        self._words[LANE_NOW_NS] = time.monotonic_ns()
+        for connection in self._connections:
+            if connection is not None:
+                session.go_away(self._words, connection.index, session.GOAWAY_NOTICE)
+        self._tick_s = DRAIN_TICK_S
+        if self._ticking is not None:
+            self._ticking.cancel()
+        self._tick()
+
+    async def drain(self, grace_s: float) -> None:
+        deadline_s = self._loop.time() + grace_s
+        while any(self._connections) and self._loop.time() < deadline_s:
+            await asyncio.sleep(DRAIN_TICK_S)
+        for connection in self._connections:
+            if connection is not None:
+                connection.abort()
+        # connection_lost comes in the loop's next turn, and gives slots back.
+        await asyncio.sleep(0)
+        self._handed.close()
+        if self._ticking is not None:
+            self._ticking.cancel()
+        sys.unraisablehook = self._previous_hook
+
+
+def threading_is_main() -> bool:
+    import threading
+
+    return threading.current_thread() is threading.main_thread()

@@ -1,0 +1,81 @@
+"""Runs over a batch's own memory: inputs are read where they were gathered, outputs written where replies take them.
+
+Used by the batcher, once per batch. A binding names one arena and one number of rows; making one costs more than the
+run of a small model, so the recent ones are kept. Always: the arrays that a binding names live as long as the lane.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from onnx import TensorProto
+
+from registry_client.tensors import Datatype, Signature
+
+Array = npt.NDArray[Any]
+
+KEPT_MAX: Final = 512
+
+
+class Bindings:
+    """Bindings of one session. fails: turns what ONNX Runtime raises into what a caller is told."""
+
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession,
+        signature: Signature,
+        errors: tuple[type[Exception], ...],
+        fails: Callable[[Exception], Exception],
+    ) -> None:
+        self._session = session
+        self._signature = signature
+        self._errors = errors
+        self._fails = fails
+        self._kept: OrderedDict[tuple[int, int], Callable[[], None]] = OrderedDict()
+
+    def bind(
+        self, arena: int, rows: int, inputs: tuple[Array, ...], outputs: tuple[Array, ...]
+    ) -> Callable[[], None]:
+        """A run of the first `rows` rows of an arena's columns, [max_rows, ...] each, in declared order.
+
+        Calling it raises what `fails` makes of ONNX Runtime's error.
+        """
+        key = (arena, rows)
+        kept = self._kept.get(key)
+        if kept is None:
+            kept = self.bind_rows(0, rows, inputs, outputs)
+            self._kept[key] = kept
+            if len(self._kept) > KEPT_MAX:
+                self._kept.popitem(last=False)
+        return kept
+
+    def bind_rows(
+        self, first: int, rows: int, inputs: tuple[Array, ...], outputs: tuple[Array, ...]
+    ) -> Callable[[], None]:
+        """Like `bind`, for rows from `first` on, and not kept."""
+        binding = self._session.io_binding()
+        for spec, column in zip(self._signature.inputs, inputs, strict=True):
+            part = column[first : first + rows]
+            binding.bind_input(spec.name, "cpu", 0, _element_type(spec.datatype), part.shape, part.ctypes.data)
+        for spec, column in zip(self._signature.outputs, outputs, strict=True):
+            part = column[first : first + rows]
+            binding.bind_output(spec.name, "cpu", 0, _element_type(spec.datatype), part.shape, part.ctypes.data)
+        session, errors, fails = self._session, self._errors, self._fails
+
+        def run() -> None:
+            try:
+                session.run_with_iobinding(binding)
+            except errors as error:
+                raise fails(error) from error
+
+        return run
+
+
+def _element_type(datatype: Datatype) -> Any:
+    """As io_binding wants it: a numpy type, or ONNX's own number where numpy has none."""
+    return TensorProto.BFLOAT16 if datatype is Datatype.BF16 else np.dtype(datatype.numpy_dtype).type

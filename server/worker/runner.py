@@ -1,0 +1,34 @@
+"""The runner's thread: where work runs that would hold up the worker's loop for too long.
+
+One thread a worker, since a worker has one core's worth of work to give. ONNX Runtime lets go of the GIL while it
+computes, so the loop goes on reading sockets. Always: work is done in the order in which it came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Runner:
+    """Runs work off the loop. Made on the loop's thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="roost-runner")
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """The result of `work()`, which runs in the runner's thread, or its exception."""
+        return await self._loop.run_in_executor(self._thread, work)
+
+    def start(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        """Like `run`, without waiting."""
+        return self._loop.run_in_executor(self._thread, work)
+
+    def close(self) -> None:
+        """Waits for the work at hand and ends the thread."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
