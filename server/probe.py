@@ -27,7 +27,6 @@ def main(arguments: list[str]) -> int:
                 health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT_S
             )
     except grpc.RpcError as error:
-        assert isinstance(error, grpc.Call)
         print(f"{target}: expected a gRPC health answer, got {error.code().name}: {error.details()}", file=sys.stderr)
         return 1
     status = health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status)
