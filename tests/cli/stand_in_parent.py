@@ -1,0 +1,28 @@
+"""`roost serve` with the stand-in worker: takes the settings as JSON on standard input and runs the real parent."""
+
+import sys
+from pathlib import Path
+
+from server.cli.children import PYTHON
+from server.cli.configuration import ConfigurationError
+from server.cli.doors import open_doors
+from server.cli.parent import Commands, Parent
+from server.logs import start_logging
+from server.settings import Settings
+
+STAND_IN = Path(__file__).with_name("stand_in_worker.py")
+
+
+def main() -> int:
+    settings = Settings.model_validate_json(sys.stdin.buffer.read())
+    start_logging(settings.logs, "parent")
+    try:
+        doors = open_doors(settings.server)
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return Parent(settings, doors, Commands(worker=(*PYTHON, str(STAND_IN)), warm=None)).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""A worker that serves nothing, to try the parent with: reads its specification, reports through the plane, obeys.
+
+Its manners come from the environment: STAND_IN_EXIT (exit at once with this code), STAND_IN_DEAF (ignores SIGTERM).
+It runs until SIGTERM, then drains for STAND_IN_DRAIN_S.
+"""
+
+import os
+import signal
+import sys
+import time
+
+if "STAND_IN_EXIT" in os.environ:  # before it reads anything: the parent must bear that
+    print("stand-in: the model was refused", file=sys.stderr)
+    sys.exit(int(os.environ["STAND_IN_EXIT"]))
+
+from native.plane.counters import CONNECTIONS, REQUESTS
+from native.plane.layout import HEADER_HEARTBEAT_NS, HEADER_SEQUENCE, Plane, WorkerState
+from server.processes import WorkerSpec
+
+
+def main() -> int:
+    spec = WorkerSpec.model_validate_json(sys.stdin.buffer.read())
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    block = Plane.attach(spec.plane_fd).block(spec.index)
+    private = block.begin(os.getpid(), spec.generation)
+    block.enter(WorkerState.READY)
+    while True:
+        private[REQUESTS] += 1
+        private[CONNECTIONS] = 3
+        block.counters[:] = private  # without the compiler, which would take most of a test's time
+        block.header[HEADER_SEQUENCE] += 2
+        block.header[HEADER_HEARTBEAT_NS] = time.monotonic_ns()
+        stopped = signal.sigtimedwait({signal.SIGTERM}, 0.01)
+        if stopped is not None and "STAND_IN_DEAF" not in os.environ:
+            break
+    block.enter(WorkerState.DRAINING)
+    time.sleep(float(os.environ.get("STAND_IN_DRAIN_S", "0")))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
