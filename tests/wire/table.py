@@ -56,7 +56,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        return f"{self.kernel.py_func.__module__.rpartition('.')[2]}.{self.kernel.py_func.__name__}"
+        return f"{self.kernel.__module__.rpartition('.')[2]}.{self.kernel.__name__}"
 
     def check(self, call: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         """Calls the kernel, compiled or as Python, and fails where it gives anything but what the oracle says."""
@@ -452,9 +452,9 @@ def decoded(message: Array, parsed: Array, declared: Sequence[WireTensor]) -> tu
         offset, count, encoding = parsed[record : record + 3].tolist()
         content = cut(message, offset, offset + count)
         if encoding == layout.ENCODING_VARINTS:
-            values = [_value(signed(value, 64), tensor.datatype) for value in varints_of(content)]
-            dtype = tensor.kind.numpy_dtype
-            content = np.array([value & (256**dtype.itemsize - 1) for value in values], f"<u{dtype.itemsize}").tobytes()
+            packed = tag(tensor.kind.contents_field, 2) + varint(count) + content
+            values = getattr(inference.InferTensorContents.FromString(packed), CONTENTS[tensor.kind.name])
+            content = np.array(list(values), tensor.kind.numpy_dtype).tobytes()
         columns.append(content)
     return tuple(columns)
 
