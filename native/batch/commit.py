@@ -50,7 +50,7 @@ from native.wire.rows import copy_rows
 
 @kernel("void(int64[::1], int64)")
 def seal(lane: Words, arena_index: int) -> None:
-    """Closes a gathering arena: no row is added to it any more, and it waits for the runner, first come, first served."""
+    """Closes a gathering arena: no row is added any more, and it waits for the runner, first come, first served."""
     arenas = carray(pointer(lane[LANE_ARENAS]), (lane[LANE_ARENA_COUNT],), ARENA)
     queues = carray(pointer(lane[LANE_QUEUES]), (lane[LANE_QUEUE_COUNT],), QUEUE)
     arena = arenas[arena_index]
@@ -63,7 +63,7 @@ def seal(lane: Words, arena_index: int) -> None:
 
 @kernel("int64(int64[::1], int64, int64)")
 def gathering_arena(lane: Words, model: int, rows: int) -> int:
-    """The arena that takes `rows` more rows of this model, sealing the one that is too full; or NO_ARENA: the queue is full."""
+    """The arena that takes `rows` more rows of this model, or NO_ARENA where its queue is full. May seal one."""
     arenas = carray(pointer(lane[LANE_ARENAS]), (lane[LANE_ARENA_COUNT],), ARENA)
     queues = carray(pointer(lane[LANE_QUEUES]), (lane[LANE_QUEUE_COUNT],), QUEUE)
     queue = queues[model]

@@ -25,7 +25,7 @@ from native.lane.slots import release_slot
 from native.plane.buckets import rows_bucket
 from native.plane.counters import BATCH_ROWS, BATCH_ROWS_SUM, COUNTERS_LENGTH, ROWS
 from native.pointers import pointer
-from native.wire.kernel import Words, kernel
+from native.wire.kernel import Words, int64, kernel
 
 
 @kernel("void(int64[::1], int64, int64)")
@@ -48,7 +48,7 @@ def collect_finished(lane: Words, arena_index: int) -> int:
     finished = carray(pointer(lane[LANE_FINISHED]), (lane[LANE_SLOT_COUNT],), np.int64)
     arena = arenas[arena_index]
     requests = carray(pointer(lane[LANE_ARENA_SLOTS]), (arena.first_request + arena.requests,), np.int64)
-    count = np.int64(0)
+    count = int64(0)
     for request in range(arena.requests):
         index = requests[arena.first_request + request]
         slot = slots[index]

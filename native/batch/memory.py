@@ -26,7 +26,7 @@ BLOCK_ALIGNMENT_BYTES = 64
 
 @dataclass(frozen=True)
 class QueueBounds:
-    """How much of one model may wait. waiting_rows_max: rows; arenas: batches, at least 2, one runs while one gathers."""
+    """How much of one model may wait. waiting_rows_max: rows; arenas: batches, at least 2: one runs, one gathers."""
 
     arenas: int
     waiting_rows_max: int

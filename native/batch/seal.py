@@ -41,7 +41,7 @@ from native.wire.directory import (
     TENSOR_ROW_BYTES,
     TENSOR_WORDS,
 )
-from native.wire.kernel import Bytes, Words, kernel
+from native.wire.kernel import Bytes, Words, int64, kernel
 
 
 @kernel("int64(int64[::1])")
@@ -52,7 +52,7 @@ def next_arena(lane: Words) -> int:
         ready = carray(pointer(lane[LANE_READY]), (lane[LANE_ARENA_COUNT],), np.int64)
         return ready[lane[LANE_READY_HEAD]]
     queues = carray(pointer(lane[LANE_QUEUES]), (lane[LANE_QUEUE_COUNT],), QUEUE)
-    best = np.int64(NO_ARENA)
+    best = int64(NO_ARENA)
     for model in range(lane[LANE_QUEUE_COUNT]):
         index = queues[model].gathering
         if index != NO_ARENA and (best == NO_ARENA or arenas[index].opened_ns < arenas[best].opened_ns):

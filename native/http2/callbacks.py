@@ -63,7 +63,7 @@ from native.plane.counters import (
     CUTOFF_RESETS_SENT,
 )
 from native.pointers import pointer
-from native.wire.kernel import Bytes, Words, kernel
+from native.wire.kernel import Bytes, Words, int32, int64, kernel
 from native.wire.metadata import content_type_ok, method_of, timeout_ns
 
 # Beyond its limit a header list is refused in words; beyond this multiple the peer is after something else.
@@ -92,7 +92,7 @@ def _same(left: Bytes, right: Bytes) -> bool:
 @kernel("int64(int64[::1], int64, int64)")
 def _slot_of(lane: Words, session: int, stream_id: int) -> int:
     """The slot that a stream's user data names, or NO_SLOT."""
-    index = session_get_stream_user_data(session, np.int32(stream_id)) - 1
+    index = session_get_stream_user_data(session, int32(stream_id)) - 1
     return index if 0 <= index < lane[LANE_SLOT_COUNT] else NO_SLOT
 
 
@@ -151,11 +151,11 @@ def take_frame(lane: Words, connection_index: int, session: int, frame_address: 
     connections = carray(pointer(lane[LANE_CONNECTIONS]), (lane[LANE_CONNECTION_COUNT],), CONNECTION)
     connection = connections[connection_index]
     frame = carray(pointer(frame_address), (1,), FRAME)[0]
-    kind, flags, stream_id = np.int64(frame.type), np.int64(frame.flags), np.int64(frame.stream_id)
+    kind, flags, stream_id = int64(frame.type), int64(frame.flags), int64(frame.stream_id)
     if kind == DATA:
         if flags & FLAG_END_STREAM:
             return _end_of_stream(lane, session, stream_id)
-        if frame.payload_bytes <= np.int64(frame.detail):
+        if frame.payload_bytes <= int64(frame.detail):
             connection.empty_data_frames += 1
             if connection.empty_data_frames > lane[LANE_EMPTY_DATA_MAX]:
                 return _cut(lane, connection_index, CUTOFF_EMPTY_DATA_FRAMES, ERR_CALLBACK_FAILURE)
@@ -185,7 +185,7 @@ def take_chunk(lane: Words, session: int, stream_id: int, source: int, count: in
         if slots[index].state == ASSEMBLING:
             append_chunk(lane, index, source, count)
     # Whatever was kept lies within its reserved room, so the window may open again.
-    return session_consume(session, np.int32(stream_id), np.uintp(count))
+    return session_consume(session, int32(stream_id), np.uintp(count))
 
 
 @kernel("int64(int64[::1], int64, int64)")
@@ -210,37 +210,37 @@ def on_header(
 ) -> int:
     words = carray(pointer(user), (2,), np.int64)
     lane = carray(pointer(words[0]), (LANE_WORDS,), np.int64)
-    name_array = carray(pointer(name), (np.int64(name_bytes),), np.uint8)
-    value_array = carray(pointer(value), (np.int64(value_bytes),), np.uint8)
-    return np.int32(take_header(lane, words[1], name_array, value_array))
+    name_array = carray(pointer(name), (int64(name_bytes),), np.uint8)
+    value_array = carray(pointer(value), (int64(value_bytes),), np.uint8)
+    return int32(take_header(lane, words[1], name_array, value_array))
 
 
 @cfunc(ON_FRAME, cache=True)
 def on_frame_recv(session: int, frame: int, user: int) -> int:
     words = carray(pointer(user), (2,), np.int64)
     lane = carray(pointer(words[0]), (LANE_WORDS,), np.int64)
-    return np.int32(take_frame(lane, words[1], session, frame))
+    return int32(take_frame(lane, words[1], session, frame))
 
 
 @cfunc(ON_DATA_CHUNK_RECV, cache=True)
 def on_data_chunk_recv(session: int, flags: int, stream_id: int, source: int, count: int, user: int) -> int:
     words = carray(pointer(user), (2,), np.int64)
     lane = carray(pointer(words[0]), (LANE_WORDS,), np.int64)
-    return np.int32(take_chunk(lane, session, np.int64(stream_id), source, np.int64(count)))
+    return int32(take_chunk(lane, session, int64(stream_id), source, int64(count)))
 
 
 @cfunc(ON_STREAM_CLOSE, cache=True)
 def on_stream_close(session: int, stream_id: int, error_code: int, user: int) -> int:
     words = carray(pointer(user), (2,), np.int64)
     lane = carray(pointer(words[0]), (LANE_WORDS,), np.int64)
-    return np.int32(close_stream(lane, session, np.int64(stream_id)))
+    return int32(close_stream(lane, session, int64(stream_id)))
 
 
 @cfunc(ON_FRAME, cache=True)
 def on_frame_send(session: int, frame: int, user: int) -> int:
     """Counts resets that this side sends for cause: a peer that provokes them again and again is cut off."""
     header = carray(pointer(frame), (1,), FRAME)[0]
-    if np.int64(header.type) != RST_STREAM or np.int64(header.detail) == NO_ERROR:
+    if int64(header.type) != RST_STREAM or int64(header.detail) == NO_ERROR:
         return 0
     words = carray(pointer(user), (2,), np.int64)
     lane = carray(pointer(words[0]), (LANE_WORDS,), np.int64)
@@ -248,7 +248,7 @@ def on_frame_send(session: int, frame: int, user: int) -> int:
     connection = connections[words[1]]
     connection.resets_sent += 1
     if connection.resets_sent > lane[LANE_RESETS_SENT_MAX]:
-        return np.int32(_cut(lane, words[1], CUTOFF_RESETS_SENT, ERR_CALLBACK_FAILURE))
+        return int32(_cut(lane, words[1], CUTOFF_RESETS_SENT, ERR_CALLBACK_FAILURE))
     return 0
 
 
@@ -256,10 +256,10 @@ def on_frame_send(session: int, frame: int, user: int) -> int:
 def on_frame_not_send(session: int, frame: int, error_code: int, user: int) -> int:
     """A reply's headers could not be sent, because its stream is on its way out: its bytes are given back now."""
     header = carray(pointer(frame), (1,), FRAME)[0]
-    if np.int64(header.type) == HEADERS:
+    if int64(header.type) == HEADERS:
         words = carray(pointer(user), (2,), np.int64)
         lane = carray(pointer(words[0]), (LANE_WORDS,), np.int64)
-        index = _slot_of(lane, session, np.int64(header.stream_id))
+        index = _slot_of(lane, session, int64(header.stream_id))
         if index != NO_SLOT:
             drop_reply(lane, index)
     return 0

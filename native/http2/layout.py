@@ -36,7 +36,8 @@ FRAME = np.dtype(
 )
 NV_BYTES: Final = 40
 assert NV.itemsize == NV_BYTES, "sizeof(nghttp2_nv)"
-assert FRAME.fields is not None and FRAME.fields["category"][1] == 48, "offsetof(nghttp2_headers, cat)"
+assert FRAME.fields is not None
+assert FRAME.fields["category"][1] == 48, "offsetof(nghttp2_headers, cat)"
 assert FRAME.fields["detail"][1] == 16, "offsetof(nghttp2_rst_stream, error_code), offsetof(nghttp2_data, padlen)"
 
 # The largest piece that nghttp2_session_mem_send hands over: a DATA frame of 16,384 bytes and its header, or a header

@@ -69,7 +69,7 @@ from native.plane.counters import (
     STATUS_COUNT,
 )
 from native.pointers import malloc, memcpy, pointer
-from native.wire.kernel import Words, kernel
+from native.wire.kernel import Words, int64, kernel
 
 STATUSES_OF_REFUSALS = np.array(REFUSAL_STATUSES, dtype=np.int64)
 COUNTERS_OF_REFUSALS = np.array(REFUSAL_COUNTERS, dtype=np.int64)
@@ -90,7 +90,7 @@ def count_answer(lane: Words, method: int, status: int, latency_ns: int) -> None
 
 @kernel("void(int64[::1], int64, int64, int64, int64)")
 def refuse_stream(lane: Words, session: int, stream_id: int, method: int, refusal: int) -> None:
-    """Ends a stream that has no slot (any more) with a refusal, and tells the peer to stop sending where it still does."""
+    """Ends a stream that has no slot (any more) with a refusal; a peer that is still sending is told to stop."""
     headers = lane[LANE_REFUSAL_HEADERS] + refusal * REFUSAL_HEADER_COUNT * NV_BYTES
     session_set_stream_user_data(session, types.int32(stream_id), 0)
     if submit_response(session, types.int32(stream_id), headers, types.uintp(REFUSAL_HEADER_COUNT), 0) == 0:
@@ -120,7 +120,7 @@ def refuse_slot(lane: Words, index: int, refusal: int) -> None:
 
 @kernel("int64(int64[::1], int64, int64)")
 def reserve_reply(lane: Words, index: int, reply_bytes: int) -> int:
-    """Makes room for a reply of this many bytes in the slot's memory: its address, or 0 where the connection's bound is met.
+    """Makes room for a reply in the slot's memory: its address, or 0 where the connection's bound is met.
 
     A reader that lets replies pile up beyond the bound is cut off. The slot must be tied to a connection.
     """
@@ -262,13 +262,11 @@ def _fill(
 
 
 @cfunc(READ_DATA, cache=True)
-def read_reply(
-    session: int, stream_id: int, target: int, room: int, data_flags: int, source: int, user: int
-) -> int:
+def read_reply(session: int, stream_id: int, target: int, room: int, data_flags: int, source: int, user: int) -> int:
     """nghttp2 asks for the next bytes of a reply. Ends the stream with `grpc-status: 0` behind the last of them."""
     words = carray(pointer(user), (2,), np.int64)
     lane = carray(pointer(words[0]), (LANE_WORDS,), np.int64)
     index = carray(pointer(source), (1,), np.int64)[0]
     if index < 0 or index >= lane[LANE_SLOT_COUNT]:
         return ERR_STREAM
-    return _fill(lane, words[1], index, session, np.int64(stream_id), target, np.int64(room), data_flags)
+    return _fill(lane, words[1], index, session, int64(stream_id), target, int64(room), data_flags)

@@ -70,7 +70,7 @@ from native.pointers import malloc, memcpy, pointer
 from native.wire.codes import BAD_FLAG, BAD_TIMEOUT, FRAME_HEADER_BYTES, HAND_OVER, NEED_MORE, NO_METHOD, OK, TOO_LONG
 from native.wire.frames import frame_flag, frame_length
 from native.wire.infer_reader import read_infer
-from native.wire.kernel import Words, kernel
+from native.wire.kernel import Words, int64, kernel
 from native.wire.parsed import PARSED_WORDS
 from native.wire.predict_reader import read_predict
 
@@ -124,7 +124,7 @@ def begin_request(lane: Words, connection_index: int, stream_id: int) -> int:
     connections = carray(pointer(lane[LANE_CONNECTIONS]), (lane[LANE_CONNECTION_COUNT],), CONNECTION)
     connection = connections[connection_index]
     refusal = _refusal_of_headers(lane, connection_index)
-    index = np.int64(NO_SLOT)
+    index = int64(NO_SLOT)
     if refusal < 0:
         index = claim_slot(lane, connection_index)
         if index == NO_SLOT:
@@ -176,7 +176,7 @@ def append_chunk(lane: Words, index: int, source: int, count: int) -> int:
     slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
     slot = slots[index]
     slot.progress_ns = lane[LANE_NOW_NS]
-    taken = np.int64(0)
+    taken = int64(0)
     if slot.message_bytes == LENGTH_UNKNOWN:
         # Only the frame's header first: nothing else is kept before its length has met the bound.
         taken = min(count, FRAME_HEADER_BYTES - slot.request_bytes)
@@ -239,7 +239,7 @@ def end_request(lane: Words, index: int) -> int:
     if slot.message_bytes == LENGTH_UNKNOWN or slot.request_bytes < slot.message_bytes + FRAME_HEADER_BYTES:
         refuse_slot(lane, index, MESSAGE_CUT_SHORT)
         return 0
-    code = np.int64(HAND_OVER)
+    code = int64(HAND_OVER)
     if slot.compressed == 0 and slot.method <= MODEL_INFER:
         message = carray(pointer(slot.request_address), (slot.request_bytes,), np.uint8)
         table = carray(pointer(lane[LANE_DIRECTORY_TABLE]), (lane[LANE_DIRECTORY_WORDS],), np.int64)

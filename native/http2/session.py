@@ -82,7 +82,7 @@ from native.plane.counters import (
     SOCKET_READS,
 )
 from native.pointers import memcpy, pointer
-from native.wire.kernel import Words, kernel
+from native.wire.kernel import Words, int64, kernel
 
 SETTINGS_COUNT = 3
 GOAWAY_NOTICE, GOAWAY_FINAL = 1, 2
@@ -129,11 +129,11 @@ def open_connection(lane: Words, connection_index: int, now_ns: int) -> int:
     connection.goaway = 0
     counters[CONNECTIONS] += 1
     counters[CONNECTIONS_ACCEPTED] += 1
-    result = submit_settings(connection.session, types.uint8(FLAG_NONE), lane[LANE_SETTINGS], types.uintp(SETTINGS_COUNT))
+    opened, flags = connection.session, types.uint8(FLAG_NONE)
+    result = submit_settings(opened, flags, lane[LANE_SETTINGS], types.uintp(SETTINGS_COUNT))
     if result == 0:
-        result = session_set_local_window_size(
-            connection.session, types.uint8(FLAG_NONE), types.int32(0), types.int32(lane[LANE_WINDOW_BYTES])
-        )
+        window_bytes = types.int32(lane[LANE_WINDOW_BYTES])
+        result = session_set_local_window_size(opened, flags, types.int32(0), window_bytes)
     touch(lane, connection_index)
     return result
 
@@ -230,8 +230,8 @@ def flush_touched(lane: Words) -> int:
     touched = carray(pointer(lane[LANE_TOUCHED]), (lane[LANE_CONNECTION_COUNT],), np.int64)
     segments = carray(pointer(lane[LANE_SEGMENTS]), (lane[LANE_CONNECTION_COUNT], SEGMENT_WORDS), np.int64)
     counters = carray(pointer(lane[LANE_COUNTERS]), (COUNTERS_LENGTH,), np.int64)
-    count = np.int64(0)
-    end = np.int64(0)
+    count = int64(0)
+    end = int64(0)
     full = False
     while lane[LANE_TOUCHED_COUNT] > 0 and not full:
         index = touched[lane[LANE_TOUCHED_COUNT] - 1]
@@ -248,7 +248,7 @@ def flush_touched(lane: Words) -> int:
         if not full:
             lane[LANE_TOUCHED_COUNT] -= 1
             connection.touched = 0
-        close = np.int64(0)
+        close = int64(0)
         if connection.state == CONNECTION_OPEN:
             over = session_want_read(connection.session) == 0 and session_want_write(connection.session) == 0
             if connection.cutoff != 0 or over:
@@ -278,9 +278,7 @@ def go_away(lane: Words, connection_index: int, step: int) -> None:
         submit_shutdown_notice(connection.session)
     else:
         last = session_get_last_proc_stream_id(connection.session)
-        submit_goaway(
-            connection.session, types.uint8(FLAG_NONE), last, types.uint32(NO_ERROR), 0, types.uintp(0)
-        )
+        submit_goaway(connection.session, types.uint8(FLAG_NONE), last, types.uint32(NO_ERROR), 0, types.uintp(0))
     touch(lane, connection_index)
 
 
@@ -325,14 +323,14 @@ def tick(lane: Words, now_ns: int, age_jitter_ns: int) -> None:
             continue
         connection.empty_data_frames //= 2
         connection.priority_frames //= 2
-        if connection.settings_sent_ns != 0 and (
-            now_ns - connection.settings_sent_ns > lane[LANE_SETTINGS_ACK_NS_MAX]
-        ):
+        if connection.settings_sent_ns != 0 and (now_ns - connection.settings_sent_ns > lane[LANE_SETTINGS_ACK_NS_MAX]):
             cut_off(lane, index, CUTOFF_SETTINGS_ACK_TIMEOUT)
             continue
         age_max = lane[LANE_CONNECTION_AGE_NS_MAX]
-        if age_max > 0 and connection.goaway == 0 and (
-            now_ns - connection.opened_ns > age_max + (age_jitter_ns * (index % 16)) // 16
+        if (
+            age_max > 0
+            and connection.goaway == 0
+            and (now_ns - connection.opened_ns > age_max + (age_jitter_ns * (index % 16)) // 16)
         ):
             counters = carray(pointer(lane[LANE_COUNTERS]), (COUNTERS_LENGTH,), np.int64)
             counters[CUTOFF_CONNECTION_AGE] += 1

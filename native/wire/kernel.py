@@ -27,6 +27,8 @@ Words = npt.NDArray[Any]
 # Makes an int64 of a byte or a literal before arithmetic: as Python, a uint8 would wrap at 256, as Numba, a literal's
 # type may follow the other operand's.
 int64 = cast(Callable[[Any], int], np.int64)
+# What nghttp2 takes and callbacks return.
+int32 = cast(Callable[[Any], int], np.int32)
 
 kernel: Final = partial(njit, nogil=True, cache=True, error_model="numpy")
 

@@ -274,7 +274,7 @@ def _failure_of(run: Callable[[], None]) -> Exception | None:
     """What a run raised, if anything: a batch that fails is answered like any other."""
     try:
         run()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001, whatever it is, somebody waits for the answer
         return error
     return None
 

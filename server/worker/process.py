@@ -62,8 +62,9 @@ def load_table(settings: Settings) -> ModelTable:
 
 def connections_elsewhere(plane: Plane, index: int) -> int | None:
     """The fewest connections that another ready worker has; None where there is no other."""
-    others = (plane.block(other) for other in range(plane.workers) if other != index)
-    return min((int(block.header[HEADER_CONNECTIONS]) for block in others if block.state == WorkerState.READY), default=None)
+    others = [plane.block(other) for other in range(plane.workers) if other != index]
+    counts = [int(block.header[HEADER_CONNECTIONS]) for block in others if block.state == WorkerState.READY]
+    return min(counts, default=None)
 
 
 async def serve(spec: WorkerSpec, table: ModelTable, publisher: Publisher, plane: Plane) -> int:

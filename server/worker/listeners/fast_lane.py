@@ -11,6 +11,7 @@ import asyncio
 import logging
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -60,9 +61,9 @@ class FastLaneListener:
         self.failure: asyncio.Future[None] = self._loop.create_future()
         self._lane = lane
         self._words = lane.words
-        self._peek = memoryview(lane.words)  # plain ints, cheaper than numpy's
-        self._outbox = memoryview(lane.outbox)
-        self.inbox = memoryview(lane.inbox)
+        self._peek = lane.words.data  # plain ints, cheaper than numpy's
+        self._outbox = lane.outbox.data
+        self.inbox = lane.inbox.data
         self._inbox_address = address_of(lane.inbox)
         self._batches = batches
         self._connections: list[FastConnection | None] = [None] * lane.limits.connections_max
@@ -86,7 +87,7 @@ class FastLaneListener:
 
         The kernel that called nghttp2 sees the count move and cuts the connection off.
         """
-        if threading_is_main():
+        if threading.current_thread() is threading.main_thread():
             self._words[LANE_CALLBACK_ERRORS] += 1
         self._previous_hook(unraisable)
 
@@ -197,9 +198,3 @@ class FastLaneListener:
         if self._ticking is not None:
             self._ticking.cancel()
         sys.unraisablehook = self._previous_hook
-
-
-def threading_is_main() -> bool:
-    import threading
-
-    return threading.current_thread() is threading.main_thread()

@@ -38,9 +38,7 @@ class Bindings:
         self._fails = fails
         self._kept: OrderedDict[tuple[int, int], Callable[[], None]] = OrderedDict()
 
-    def bind(
-        self, arena: int, rows: int, inputs: tuple[Array, ...], outputs: tuple[Array, ...]
-    ) -> Callable[[], None]:
+    def bind(self, arena: int, rows: int, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Callable[[], None]:
         """A run of the first `rows` rows of an arena's columns, [max_rows, ...] each, in declared order.
 
         Calling it raises what `fails` makes of ONNX Runtime's error.
