@@ -241,3 +241,60 @@ def test_both_clients_offer_the_same_methods_with_the_same_arguments():
         }
 
     assert offered(roost.Client) == offered(roost.aio.Client)
+
+
+def _hold_calls(scripted) -> tuple[threading.Event, threading.Event]:
+    """Calls wait for the second event, after they have set the first."""
+    began, released = threading.Event(), threading.Event()
+
+    def hold(request, context):
+        began.set()
+        released.wait(10)
+        return predict_pb2.PredictReply()
+
+    scripted.handler = hold
+    return began, released
+
+
+def test_closing_the_client_ends_the_calls_of_other_threads_with_cancelled(scripted):
+    began, released = _hold_calls(scripted)
+    client, raised = roost.Client(scripted.target), []
+
+    def call() -> None:
+        try:
+            client.predict("mlp", {"x": ROWS})
+        except errors.RoostError as error:
+            raised.append(type(error))
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    assert began.wait(5)
+    client.close()
+    thread.join(5)
+    released.set()
+    assert raised == [errors.Cancelled]
+
+
+async def test_closing_the_asyncio_client_ends_the_calls_of_other_tasks_with_cancelled(scripted):
+    began, released = _hold_calls(scripted)
+    client = roost.aio.Client(scripted.target)
+    task = asyncio.create_task(client.predict("mlp", {"x": ROWS}))
+    assert await asyncio.to_thread(began.wait, 5)
+    await client.close()
+    done, _ = await asyncio.wait({task}, timeout=5)
+    released.set()
+    assert done == {task}
+    assert not task.cancelled(), "nobody cancelled the task"
+    assert type(task.exception()) is errors.Cancelled
+
+
+async def test_a_cancelled_task_is_cancelled_even_where_its_client_has_closed(scripted):
+    began, released = _hold_calls(scripted)
+    client = roost.aio.Client(scripted.target)
+    task = asyncio.create_task(client.predict("mlp", {"x": ROWS}))
+    assert await asyncio.to_thread(began.wait, 5)
+    task.cancel()
+    await client.close()
+    await asyncio.wait({task}, timeout=5)
+    released.set()
+    assert task.cancelled()

@@ -105,6 +105,11 @@ class Client:
             return await method(request, timeout=seconds)
         except grpc.RpcError as error:
             raise errors.of_call(error) from error
+        except asyncio.CancelledError:
+            # grpcio raises this too when the channel closes under a call; only a task that was asked to end may see it.
+            if self._closed and not _is_cancelling():
+                raise errors.Cancelled(f"client: closed while a call to {self._key.target} was under way.") from None
+            raise
 
     def _open_channel(self) -> grpc.aio.Channel:
         loop = asyncio.get_running_loop()
@@ -117,6 +122,12 @@ class Client:
                 "client: expected the event loop of its first call. Make one client for each loop."
             )
         return self._channel
+
+
+def _is_cancelling() -> bool:
+    """Whether the current task was asked to end. Python 3.10 cannot tell: there it counts as asked."""
+    cancelling = getattr(asyncio.current_task(), "cancelling", None)
+    return cancelling is None or cancelling() > 0
 
 
 def _callable(channel: grpc.aio.Channel, method: methods.Method) -> Any:
