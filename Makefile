@@ -12,7 +12,7 @@ TESTS ?=
 SERVE ?=
 OUT ?= protos
 PROTO_SOURCES := roost/v1/predict.proto inference/grpc_service.proto
-UV_COMPILE := $(TOOLS)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --only-binary :all: \
+UV_COMPILE := $(TOOLS)/bin/uv --system-certs pip compile --universal --python-version 3.11 --generate-hashes --only-binary :all: \
 	--no-header --no-annotate -q
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
