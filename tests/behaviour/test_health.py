@@ -92,6 +92,8 @@ def test_a_drain_with_callers_loses_no_call_that_was_accepted(draining_worker: W
         caller.start()
     while len(codes) < 100:
         stop.wait(0.01)
+    # As the parent does: a socket that is still held would let callers wait in its queue for nobody.
+    draining_worker.socket.close()
     assert draining_worker.stop() == 0
     stop.set()
     for caller in callers:

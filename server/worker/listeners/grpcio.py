@@ -34,6 +34,7 @@ Context = Any  # grpc.aio.ServicerContext, whose stubs know no bytes
 GRPC_CODES: Mapping[Code, grpc.StatusCode] = {Code(code.value[0]): code for code in grpc.StatusCode}
 COUNTED_METHODS = {PREDICT: counters.METHOD_PREDICT, MODEL_INFER: counters.METHOD_MODEL_INFER}
 CRASHED_SERVER_GRACE_S = 30.0
+DEADLINE_S_MAX = 10 * 365 * 86_400.0
 
 
 def server_options(limits: LimitSettings) -> Options:
@@ -214,6 +215,9 @@ class _Handler(grpc.GenericRpcHandler):  # type: ignore[type-arg]
 
 def _call(message: bytes, context: Context) -> Call:
     remaining_s = context.time_remaining()
-    deadline_ns = None if remaining_s is None else time.monotonic_ns() + round(remaining_s * 1e9)
+    deadline_ns = None
+    if remaining_s is not None:
+        # 99999999H is allowed and is more nanoseconds than 64 bits hold.
+        deadline_ns = time.monotonic_ns() + round(min(remaining_s, DEADLINE_S_MAX) * 1e9)
     metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
     return Call(message, deadline_ns, metadata)
