@@ -7,20 +7,18 @@ runs all of them from the lock files, bakes the kernels, makes them unwritable, 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
 import pytest
 
 from tests.image.dockerfile import Root, environment_of, exec_form, read_stages
+from tests.image.read_only import read_only
 
 ROOT = Path(__file__).parents[2]
 BUILD, FINAL = read_stages((ROOT / "Dockerfile").read_text())
@@ -58,27 +56,6 @@ def test_what_is_copied_is_enough_to_build_the_distribution(tmp_path: Path) -> N
     tops = {name.split("/")[0] for name in names if not name.split("/")[0].endswith(".dist-info")}
     assert tops == {"native", "protos", "registry_client", "server"}
     assert any(name.endswith("entry_points.txt") for name in names)
-
-
-@contextmanager
-def read_only(folder: Path) -> Iterator[None]:
-    """Takes the right to write from a folder; from root, whom rights don't bind, by a read-only mount where allowed."""
-    bind = [["mount", "--bind", str(folder), str(folder)], ["mount", "-o", "remount,bind,ro", str(folder)]]
-    mounted = os.geteuid() == 0 and all(
-        subprocess.run(command, capture_output=True, check=False).returncode == 0 for command in bind
-    )
-    modes = {path: path.stat().st_mode for path in (folder, *folder.rglob("*")) if path.is_dir()}
-    if not mounted:
-        for path in modes:
-            path.chmod(0o555)
-    try:
-        yield
-    finally:
-        if mounted:
-            subprocess.run(["umount", str(folder)], check=True)
-        else:
-            for path, mode in modes.items():
-                path.chmod(mode)
 
 
 @pytest.mark.slow
