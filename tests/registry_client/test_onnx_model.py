@@ -270,9 +270,33 @@ def test_a_file_cut_anywhere_is_refused(doubling):
             read_onnx(doubling[:length])
 
 
+def test_an_output_named_twice_is_refused(make_model):
+    model = make_model([helper.make_node("Relu", ["x"], ["y"])], [tensor("x")], [tensor("y"), tensor("y")])
+    with pytest.raises(UnservableModel, match="output 'y': expected names that differ"):
+        read_onnx(model)
+
+
+def test_a_zipmap_that_another_node_reads_is_refused_with_the_remedy(make_model):
+    zipmap = helper.make_node("ZipMap", ["x"], ["z"], domain="ai.onnx.ml", classlabels_int64s=[0, 1, 2])
+    maps = helper.make_value_info(
+        "z",
+        helper.make_sequence_type_proto(
+            helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
+        ),
+    )
+    reader = helper.make_node("SequenceLength", ["z"], ["n"])
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    length = tensor("n", TensorProto.INT64, [])
+    model = make_model([zipmap, reader], [tensor("x")], [maps, length], opset_imports=opsets)
+    with pytest.raises(UnservableModel, match=r"output 'z'.*SequenceLength reads.*zipmap"):
+        read_onnx(model)
+
+
 def test_a_file_over_the_limit_is_refused_and_one_at_the_limit_is_read(doubling):
     assert read_onnx(doubling, bytes_max=len(doubling)).model_bytes == doubling
-    with pytest.raises(UnservableModel, match=f"at most {len(doubling) - 1} bytes, got {len(doubling)}"):
+    with pytest.raises(
+        UnservableModel, match=f"^model file: expected at most {len(doubling) - 1} bytes, got {len(doubling)}"
+    ):
         read_onnx(doubling, bytes_max=len(doubling) - 1)
 
 
