@@ -11,7 +11,8 @@ from typing import Any
 import numba
 import pytest
 
-from tests.wire.table import TABLE, Row
+from tests.wire.row import Row
+from tests.wire.table import TABLE
 
 CALLS = 10_000
 NEVER = -123_456_789

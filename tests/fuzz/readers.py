@@ -24,7 +24,8 @@ from native.wire.directory import ModelDirectory
 from tests.fuzz.guard_page import GuardedMemory
 from tests.oracles import messages as slow
 from tests.wire import traffic
-from tests.wire.table import KNOWN, decoded, meaning_of, parsed_vector
+from tests.wire.message_rows import decoded, meaning_of
+from tests.wire.row import KNOWN, parsed_vector
 
 MESSAGE_BYTES_MAX = 1 << 20
 SERVED_SEED = 20260101

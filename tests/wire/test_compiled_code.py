@@ -89,6 +89,6 @@ def test_no_kernel_leaves_its_arrays(tmp_path: Path) -> None:
 @pytest.mark.timeout(240)
 def test_kernels_mean_the_same_when_all_of_them_run_as_python(tmp_path: Path) -> None:
     """`.py_func` calls compiled leaves. Here nothing is compiled, so that no arithmetic hides in a leaf."""
-    tests = ["-m", "pytest", "-q", "-W", "error::RuntimeWarning", "tests/wire/test_kernels_as_python.py"]
+    tests = ["-m", "pytest", "-q", "-W", "error::RuntimeWarning", "tests/wire/kernels_as_python.py"]
     finished = run(tests, tmp_path, NUMBA_DISABLE_JIT="1")
     assert finished.returncode == 0, finished.stdout

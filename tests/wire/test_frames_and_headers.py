@@ -7,7 +7,7 @@ import pytest
 from native.wire import codes
 from native.wire.frames import frame_flag, frame_length, unary_state
 from native.wire.metadata import TIMEOUT_NS_MAX, content_type_ok, timeout_ns
-from tests.wire.table import array
+from tests.wire.row import array
 
 
 def whole(kernel: object, content: bytes, *rest: int) -> int:

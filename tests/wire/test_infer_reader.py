@@ -14,7 +14,8 @@ from native.wire.infer_reader import read_infer
 from protos.inference import grpc_service_pb2 as pb
 from tests.oracles.messages import infer_meaning
 from tests.oracles.varints import VARINT, length_delimited, tag, varint
-from tests.wire.table import KNOWN, array, meaning_of, parsed_vector
+from tests.wire.message_rows import meaning_of
+from tests.wire.row import KNOWN, array, parsed_vector
 
 Y = (WireTensor("y", FP32, (-1, 1)), WireTensor("z", INT64, (-1,)))
 TYPES = {"INT8": INT8, "UINT16": UINT16, "INT64": INT64, "UINT64": UINT64, "BOOL": BOOL, "FP64": FP64, "FP16": FP16}

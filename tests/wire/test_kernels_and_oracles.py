@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from numba.core.registry import CPUDispatcher
 
 import native.wire
-from tests.wire.table import TABLE, Row
+from tests.wire.row import Row
+from tests.wire.table import TABLE
 
 NAMES = [row.name for row in TABLE]
 FORMS = {"compiled": lambda kernel: kernel, "as Python": lambda kernel: kernel.py_func}

@@ -15,7 +15,8 @@ from native.wire.predict_reader import read_predict
 from protos.roost.v1 import predict_pb2 as pb
 from tests.oracles.messages import predict_meaning
 from tests.oracles.varints import FIXED32, LENGTH_DELIMITED, VARINT, length_delimited, tag, varint
-from tests.wire.table import KNOWN, array, meaning_of, parsed_vector
+from tests.wire.message_rows import meaning_of
+from tests.wire.row import KNOWN, array, parsed_vector
 
 TWO = WireModel(
     "two", "3", "0123456789ab", "stable",

@@ -1,4 +1,7 @@
-"""Every wire kernel and all it calls as Python, where the process was told to compile nothing."""
+"""Every wire kernel and all it calls as Python, in a process that compiles nothing.
+
+Not collected by itself: `test_compiled_code` runs it under NUMBA_DISABLE_JIT=1.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,14 @@ from random import Random
 import numba
 import pytest
 
-from tests.wire.table import TABLE, Row
+from tests.wire.row import Row
+from tests.wire.table import TABLE
 
 ROUNDS = 60
 
+assert numba.config.DISABLE_JIT, "with a compiler this would only repeat test_kernels_and_oracles.py"
 
-@pytest.mark.skipif(
-    not numba.config.DISABLE_JIT, reason="run by test_compiled_code.py in a process that compiles nothing"
-)
+
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.kernel.__name__)
 def test_a_kernel_without_compiler_answers_as_its_oracle_says(row: Row) -> None:
     for seed in range(ROUNDS):
