@@ -7,7 +7,7 @@ of the connection. Always: a callback never raises; it returns 0, or an error co
 from __future__ import annotations
 
 import numpy as np
-from numba import carray, cfunc
+from numba import carray, cfunc, types
 
 from native.batch.seal import note_cancelled
 from native.http2.binding import (
@@ -16,6 +16,7 @@ from native.http2.binding import (
     ERR_CALLBACK_FAILURE,
     FLAG_ACK,
     FLAG_END_STREAM,
+    FLAG_NONE,
     HEADERS,
     NO_ERROR,
     ON_DATA_CHUNK_RECV,
@@ -27,7 +28,9 @@ from native.http2.binding import (
     RST_STREAM,
     SETTINGS,
     session_consume,
+    session_get_stream_remote_close,
     session_get_stream_user_data,
+    submit_rst_stream,
 )
 from native.http2.layout import FRAME
 from native.http2.requests import append_chunk, begin_request, end_request, reset_headers
@@ -236,19 +239,35 @@ def on_stream_close(session: int, stream_id: int, error_code: int, user: int) ->
     return int32(close_stream(lane, session, int64(stream_id)))
 
 
-@cfunc(ON_FRAME, cache=True)
-def on_frame_send(session: int, frame: int, user: int) -> int:
+@kernel("int64(int64[::1], int64, int64)")
+def count_reset(lane: Words, connection_index: int, error_code: int) -> int:
     """Counts resets that this side sends for cause: a peer that provokes them again and again is cut off."""
-    header = carray(pointer(frame), (1,), FRAME)[0]
-    if int64(header.type) != RST_STREAM or int64(header.detail) == NO_ERROR:
+    if error_code == NO_ERROR:
         return 0
-    words = carray(pointer(user), (2,), np.int64)
-    lane = carray(pointer(words[0]), (LANE_WORDS,), np.int64)
     connections = carray(pointer(lane[LANE_CONNECTIONS]), (lane[LANE_CONNECTION_COUNT],), CONNECTION)
-    connection = connections[words[1]]
+    connection = connections[connection_index]
     connection.resets_sent += 1
     if connection.resets_sent > lane[LANE_RESETS_SENT_MAX]:
-        return int32(_cut(lane, words[1], CUTOFF_RESETS_SENT, ERR_CALLBACK_FAILURE))
+        return _cut(lane, connection_index, CUTOFF_RESETS_SENT, ERR_CALLBACK_FAILURE)
+    return 0
+
+
+@cfunc(ON_FRAME, cache=True)
+def on_frame_send(session: int, frame: int, user: int) -> int:
+    """A frame has left. Behind an answer that came before the whole request, the peer is told to stop sending.
+
+    That reset can't be submitted together with the answer: nghttp2 then drops the answer.
+    """
+    header = carray(pointer(frame), (1,), FRAME)[0]
+    kind = int64(header.type)
+    if kind == HEADERS and int64(header.flags) & FLAG_END_STREAM:
+        stream_id = int32(header.stream_id)
+        if session_get_stream_remote_close(session, stream_id) == 0:
+            submit_rst_stream(session, types.uint8(FLAG_NONE), stream_id, types.uint32(NO_ERROR))
+    elif kind == RST_STREAM:
+        words = carray(pointer(user), (2,), np.int64)
+        lane = carray(pointer(words[0]), (LANE_WORDS,), np.int64)
+        return int32(count_reset(lane, words[1], int64(header.detail)))
     return 0
 
 

@@ -15,13 +15,9 @@ from native.http2.binding import (
     DATA_FLAG_NO_END_STREAM,
     ERR_DEFERRED,
     ERR_STREAM,
-    FLAG_NONE,
-    NO_ERROR,
     READ_DATA,
-    session_get_stream_remote_close,
     session_set_stream_user_data,
     submit_response,
-    submit_rst_stream,
     submit_trailer,
 )
 from native.http2.layout import DATA_PROVIDER, NV, NV_BYTES
@@ -90,12 +86,10 @@ def count_answer(lane: Words, method: int, status: int, latency_ns: int) -> None
 
 @kernel("void(int64[::1], int64, int64, int64, int64)")
 def refuse_stream(lane: Words, session: int, stream_id: int, method: int, refusal: int) -> None:
-    """Ends a stream that has no slot (any more) with a refusal; a peer that is still sending is told to stop."""
+    """Ends a stream that has no slot (any more) with a refusal."""
     headers = lane[LANE_REFUSAL_HEADERS] + refusal * REFUSAL_HEADER_COUNT * NV_BYTES
     session_set_stream_user_data(session, types.int32(stream_id), 0)
-    if submit_response(session, types.int32(stream_id), headers, types.uintp(REFUSAL_HEADER_COUNT), 0) == 0:
-        if session_get_stream_remote_close(session, types.int32(stream_id)) == 0:
-            submit_rst_stream(session, types.uint8(FLAG_NONE), types.int32(stream_id), types.uint32(NO_ERROR))
+    submit_response(session, types.int32(stream_id), headers, types.uintp(REFUSAL_HEADER_COUNT), 0)
     counters = carray(pointer(lane[LANE_COUNTERS]), (COUNTERS_LENGTH,), np.int64)
     if COUNTERS_OF_REFUSALS[refusal] != 0:
         counters[COUNTERS_OF_REFUSALS[refusal]] += 1
@@ -220,8 +214,6 @@ def submit_status(lane: Words, index: int, status: int, message_address: int, me
     session, stream_id = connection.session, types.int32(slot.stream_id)
     session_set_stream_user_data(session, stream_id, 0)
     result = submit_response(session, stream_id, lane[LANE_NV_SCRATCH], types.uintp(count), 0)
-    if result == 0 and session_get_stream_remote_close(session, stream_id) == 0:
-        submit_rst_stream(session, types.uint8(FLAG_NONE), stream_id, types.uint32(NO_ERROR))
     release_slot(lane, index)
     return result
 
