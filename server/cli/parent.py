@@ -45,6 +45,7 @@ STOP_SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 WAITED_FOR: Final = STOP_SIGNALS | {signal.SIGCHLD}
 STARTING_POLL_S: Final = 0.02
 READY_POLL_S: Final = 1.0
+WARM_SILENCE_S: Final = 2.0  # loading compiled kernels takes less: then nothing is said
 KILL_MARGIN_S: Final = 2.0  # a worker keeps the drain's limit itself; the parent kills what failed to
 CONTROL_STOP_S: Final = 3.0
 
@@ -103,7 +104,7 @@ class Parent:
             while True:
                 self._start_due()
                 self._look_for_ready()
-                self._wait(READY_POLL_S if self._was_ready else STARTING_POLL_S)
+                self._wait(self._pause_s())
                 self._reap()
         except Stop as stop:
             self._stop()
@@ -116,11 +117,15 @@ class Parent:
     def _places(self) -> list[Place]:
         return [self._control, *self._workers]
 
-    def _wait(self, limit_s: float) -> None:
-        """Until a child ended, a place is due, or the limit. A stop signal becomes `Stop`."""
+    def _pause_s(self) -> float:
+        """Until the next place is due, at most a poll's length."""
+        limit_s = READY_POLL_S if self._was_ready else STARTING_POLL_S
         now_ns = time.monotonic_ns()
-        waiting = [place.restarts.due_ns - now_ns for place in self._places() if place.child is None]
-        seconds = min([limit_s, *(max(due_ns, 0) / SECOND_NS for due_ns in waiting)])
+        waits_ns = [place.restarts.due_ns - now_ns for place in self._places() if place.child is None]
+        return min([limit_s, *(max(wait_ns, 0) / SECOND_NS for wait_ns in waits_ns)])
+
+    def _wait(self, seconds: float) -> None:
+        """Until a child ended or the time is over. A stop signal becomes `Stop`."""
         received = signal.sigtimedwait(WAITED_FOR, seconds)
         if received is not None and received.si_signo in STOP_SIGNALS:
             log.info("stopping", extra={"fields": {"signal": signal.Signals(received.si_signo).name}})
@@ -132,8 +137,12 @@ class Parent:
             return
         started_ns = time.monotonic_ns()
         self._warming = start_child(self._commands.warm, None, ())
+        told = False
         while (code := self._warming.poll()) is None:
-            self._wait(READY_POLL_S)
+            self._wait(WARM_SILENCE_S)
+            if not told and self._warming.poll() is None:
+                log.info("compiling kernels, once for this version and this processor")
+                told = True
         if code != 0:
             log.error("compiling kernels failed: run `roost warm` to see why", extra={"fields": {"exit": code}})
             raise Stop(EXIT_FAILED)

@@ -1,5 +1,9 @@
-"""`roost serve` with the stand-in worker: takes the settings as JSON on standard input and runs the real parent."""
+"""`roost serve` with the stand-in worker: takes the settings as JSON on standard input and runs the real parent.
 
+STAND_IN_WARM is a Python program to run in place of the kernels' compilation.
+"""
+
+import os
 import sys
 from pathlib import Path
 
@@ -21,7 +25,9 @@ def main() -> int:
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2
-    return Parent(settings, doors, Commands(worker=(*PYTHON, str(STAND_IN)), warm=None)).run()
+    warm = os.environ.get("STAND_IN_WARM")
+    commands = Commands(worker=(*PYTHON, str(STAND_IN)), warm=(*PYTHON, "-c", warm) if warm else None)
+    return Parent(settings, doors, commands).run()
 
 
 if __name__ == "__main__":

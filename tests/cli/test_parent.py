@@ -209,6 +209,31 @@ def test_a_worker_that_never_comes_up_ends_the_start(start: Callable[..., Server
     assert "it keeps failing" in server.log.read_text()
 
 
+def test_kernels_are_compiled_before_any_child_is_started(start: Callable[..., Server], tmp_path: Path) -> None:
+    program = "import os, psutil; assert len(psutil.Process(os.getppid()).children()) == 1; open('warmed', 'w')"
+    server = start({"STAND_IN_WARM": program}, listener="grpcio")
+    server.wait_ready()
+    assert (tmp_path / "warmed").exists()
+
+
+def test_kernels_that_do_not_compile_end_the_start(start: Callable[..., Server]) -> None:
+    server = start({"STAND_IN_WARM": "import sys; sys.exit('cannot compile')"})
+    assert server.process.wait(LIMIT_S) == 1
+    log = server.log.read_text()
+    assert "cannot compile" in log
+    assert "run `roost warm` to see why" in log
+
+
+def test_a_stop_does_not_wait_for_the_compilation(start: Callable[..., Server]) -> None:
+    server = start({"STAND_IN_WARM": "import time; time.sleep(600)"})
+    wait_until(lambda: "compiling kernels" in server.log.read_text())
+    used = psutil.Process(server.process.pid).cpu_times()
+    time.sleep(0.5)
+    later = psutil.Process(server.process.pid).cpu_times()
+    assert later.user - used.user < 0.2, "the parent waits, it does not spin"
+    assert server.stop() == 0
+
+
 def test_children_die_with_a_parent_that_is_killed(start: Callable[..., Server]) -> None:
     server = start()
     server.wait_ready()
