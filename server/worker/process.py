@@ -55,7 +55,7 @@ def load_table(settings: Settings) -> ModelTable:
         fields = {"model": model.name, "version": model.version, "digest": model.digest_prefix, "batching": batching}
         log.info("loaded", extra={"fields": fields})
         for note in model.notes:
-            log.warning("%s: %s", model.name, note)
+            log.info("%s: %s", model.name, note)
         models.append(model)
     return ModelTable(models)
 

@@ -86,9 +86,10 @@ def test_data_may_be_padded(served: Served, client: Http2Client, expected: bytes
     stream = client.open(PREDICT)
     client.data(stream, BODY, end=True, padding=padding)
     answer = client.wait(stream)
-    if served.worker.listener == "grpcio" and answer.status != 0:
-        pytest.skip("C-core refuses padded DATA, as docs/reference/protocol.md says")
-    assert_answered(answer, expected)
+    # C-core refuses padded DATA, as docs/reference/protocol.md says.
+    if served.worker.listener == "fast" or answer.status == 0:
+        assert_answered(answer, expected)
+    assert_answered(client.call(PREDICT, BODY), expected)
 
 
 def test_gzip_is_answered(client: Http2Client, expected: bytes) -> None:
@@ -146,28 +147,32 @@ LEFT_TO_C_CORE = {
 def test_a_malformed_call_is_refused_and_its_neighbours_are_not(
     served: Served, client: Http2Client, expected: bytes, case: str
 ) -> None:
-    if served.worker.listener == "grpcio" and case in LEFT_TO_C_CORE:
-        pytest.skip("left to C-core, as docs/reference/protocol.md says")
     body, extra, codes = MALFORMED[case]
     neighbour = client.open(PREDICT)
     client.data(neighbour, BODY[:20])
-    answer = client.call(PREDICT, body, extra)
-    assert answer.http_status == 200
-    assert answer.status in codes, answer
-    assert answer.message
+    if served.worker.listener == "grpcio" and case in LEFT_TO_C_CORE:
+        doomed = client.open(PREDICT, extra)
+        client.data(doomed, body, end=True)
+        assert_answered(client.call(PREDICT, BODY), expected)
+        # Of several messages C-core reads the first and forgets the rest.
+        assert client.answers[doomed].status != 0 or body.startswith(BODY)
+    else:
+        answer = client.call(PREDICT, body, extra)
+        assert answer.http_status == 200
+        assert answer.status in codes, answer
+        assert answer.message
     client.data(neighbour, BODY[20:], end=True)
     assert_answered(client.wait(neighbour), expected)
 
 
-@pytest.mark.parametrize("timeout", ["", "S", "1", "1x", "-1S", "1.5S", "123456789S", " 1S", "S1", "\u00b9S"])
+@pytest.mark.parametrize("timeout", ["", "S", "1", "1x", "-1S", "1.5S", "123456789S", "1 S", "S1", "\u00b9S"])
 def test_a_malformed_timeout_is_refused_naming_it(
     served: Served, client: Http2Client, expected: bytes, timeout: str
 ) -> None:
-    if served.worker.listener == "grpcio":
-        pytest.skip("left to C-core, as docs/reference/protocol.md says")
     answer = client.call(PREDICT, BODY, (("grpc-timeout", timeout),))
-    assert answer.status in (Code.INVALID_ARGUMENT, Code.INTERNAL), answer
-    assert "grpc-timeout" in answer.message
+    if served.worker.listener == "fast":
+        assert answer.status in (Code.INVALID_ARGUMENT, Code.INTERNAL), answer
+        assert "grpc-timeout" in answer.message
     assert_answered(client.call(PREDICT, BODY), expected)
 
 
@@ -182,10 +187,10 @@ def test_a_deadline_that_is_over_is_exceeded(client: Http2Client, expected: byte
 def test_another_content_type_is_http_415(
     served: Served, client: Http2Client, expected: bytes, content_type: str
 ) -> None:
-    if served.worker.listener == "grpcio":
-        pytest.skip("C-core does not check it, as docs/reference/protocol.md says")
-    assert client.call(PREDICT, BODY, (("content-type", content_type),)).http_status == 415
-    assert client.call(PREDICT, BODY, without="content-type").http_status == 415
+    answers = [client.call(PREDICT, BODY, (("content-type", content_type),)) for _ in range(2)]
+    answers.append(client.call(PREDICT, BODY, without="content-type"))
+    if served.worker.listener == "fast":
+        assert [answer.http_status for answer in answers] == [415] * 3
     assert_answered(client.call(PREDICT, BODY), expected)
 
 

@@ -124,7 +124,7 @@ async def test_a_call_beyond_the_slots_is_refused_at_once_and_the_slots_come_bac
         with pytest.raises(grpc.RpcError) as caught:
             await predict(request(), timeout=20)
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert "calls: expected at most 3 in flight (limits.slots_max)" in caught.value.details()
+        assert "call: all slots of this server are taken (limits.slots_max)" in caught.value.details()
         assert running.counts[counters.REFUSAL_SLOTS_FULL] == 1
         running.runner.gate.set()
         for call in held:

@@ -17,6 +17,7 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
+from native.http2.refusals import REFUSALS, SLOTS_FULL
 from native.plane import counters
 from native.plane.buckets import latency_bucket
 from server.settings import LimitSettings, join_address
@@ -159,11 +160,7 @@ class GrpcioListener:
         self._executing += 1
         if self._executing > self._limits.slots_max:
             self._counts[counters.REFUSAL_SLOTS_FULL] += 1
-            raise StatusError(
-                Code.RESOURCE_EXHAUSTED,
-                f"calls: expected at most {self._limits.slots_max} in flight (limits.slots_max), got one more. "
-                "Try again later, or elsewhere.",
-            )
+            raise StatusError(REFUSALS[SLOTS_FULL].status, REFUSALS[SLOTS_FULL].message)
         self._counts[counters.HANDOFFS] += 1
 
     def _count(self, path: str, code: Code, started_ns: int) -> None:
