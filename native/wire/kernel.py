@@ -45,7 +45,7 @@ def _memcpy_code(typingctx: Any, target: Any, target_offset: Any, source: Any, s
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         target_array = context.make_array(signature.args[0])(context, builder, arguments[0])
         source_array = context.make_array(signature.args[2])(context, builder, arguments[2])
-        cgutils.raw_memcpy(  # type: ignore[no-untyped-call]
+        cgutils.raw_memcpy(
             builder,
             builder.gep(target_array.data, [arguments[1]]),
             builder.gep(source_array.data, [arguments[3]]),
