@@ -7,14 +7,27 @@ a kernel before anything else can happen; what leaves is handed to `write` as `b
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from server.worker.listeners.fast_lane import FastLaneListener
+from typing import Protocol
 
 NO_INDEX = -1
 # How long a closing peer may take to read what is left for it.
 CLOSE_GRACE_S = 1.0
+
+
+class ConnectionEvents(Protocol):
+    """Who is told what happens to a connection: the fast lane. inbox: where sockets are read into, one at a time."""
+
+    inbox: memoryview
+
+    def opened(self, connection: FastConnection) -> None: ...
+
+    def received(self, index: int, count: int) -> None: ...
+
+    def paused(self, connection: FastConnection) -> None: ...
+
+    def resumed(self, connection: FastConnection) -> None: ...
+
+    def lost(self, connection: FastConnection) -> None: ...
 
 
 class FastConnection(asyncio.BufferedProtocol):
@@ -22,7 +35,7 @@ class FastConnection(asyncio.BufferedProtocol):
 
     __slots__ = ("index", "listener", "paused", "transport")
 
-    def __init__(self, listener: FastLaneListener) -> None:
+    def __init__(self, listener: ConnectionEvents) -> None:
         self.listener = listener
         self.index = NO_INDEX
         self.paused = False
@@ -58,6 +71,11 @@ class FastConnection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.listener.lost(self)
         self.transport = None
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What the socket has not taken yet."""
+        return 0 if self.transport is None else self.transport.get_write_buffer_size()
 
     def write(self, content: bytes) -> None:
         if self.transport is not None:
