@@ -10,6 +10,8 @@ PROFILE ?= steady
 TARGET ?= 127.0.0.1:8001
 TESTS ?=
 SERVE ?=
+BENCH ?=
+SOAK ?=
 OUT ?= protos
 PROTO_SOURCES := roost/v1/predict.proto inference/grpc_service.proto
 UV_COMPILE := $(TOOLS)/bin/uv --system-certs pip compile --universal --python-version 3.11 --generate-hashes --only-binary :all: \
@@ -19,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve demo-model test test-slow lint format bench fuzz load protos lock clean
+.PHONY: help setup serve demo-model test test-slow lint format bench soak fuzz load protos lock clean
 
 help:  ## show this page
 	@echo "Roost: a model inference server that takes its canaries home."
@@ -31,7 +33,8 @@ help:  ## show this page
 		| awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
 	@echo
 	@echo "  Variables: PYTHON=python3.12 (setup), TESTS=tests/wire (test), SERVE='--workers 2' (serve),"
-	@echo "             PROFILE=steady TARGET=host:port (load), REGISTRY=folder (serve, demo-model)"
+	@echo "             PROFILE=steady TARGET=host:port (load), REGISTRY=folder (serve, demo-model, bench),"
+	@echo "             BENCH='--quick --check' (bench), SOAK='--requests 5000000' (soak)"
 
 setup: $(VENV)/.installed  ## make .venv from the lock file; only works when something has changed
 
@@ -85,8 +88,10 @@ format: setup  ## put imports in order and mend what ruff can mend
 	$(BIN)/ruff check --fix .
 
 bench: setup  ## one table from one interleaved run, also build/bench.json; wants h2load and nghttpd
-	@mkdir -p build
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --registry $(REGISTRY) $(BENCH)
+
+soak: setup  ## a worker's memory before and after a million requests; wants h2load
+	$(BIN)/python -m benchmarks.soak $(SOAK)
 
 fuzz: setup  ## fuzz the wire readers for ten minutes against google.protobuf and a guard page
 	ROOST_FUZZ_SECONDS=$${ROOST_FUZZ_SECONDS:-600} $(BIN)/python -m pytest -q -s --timeout 0 tests/fuzz

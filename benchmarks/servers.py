@@ -41,6 +41,14 @@ def roost_command(files: Mapping[str, Path], listener: str, *more: str) -> list[
     return [sys.executable, "-m", "server.cli", "serve", *models, "--listener", listener, *addresses, *more]
 
 
+def roost_registry_command(registry: Path, model: str, *more: str) -> list[str]:
+    """`roost serve` of an artifact in a folder registry: "name@alias" or "name:version", with one worker."""
+    anywhere = "127.0.0.1:0"
+    source = ["--registry", str(registry), "--model", model]
+    addresses = ["--listen", anywhere, "--http", anywhere, "--admin", anywhere]
+    return [sys.executable, "-m", "server.cli", "serve", *source, "--listener", "fast", *addresses, *more]
+
+
 def plain_command(files: Mapping[str, Path]) -> list[str]:
     """The plain grpc.aio server of ONNX files by model name."""
     models = [part for name, file in files.items() for part in ("--onnx", f"{name}={file}")]

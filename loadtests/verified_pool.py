@@ -81,9 +81,9 @@ class Case:
 
 
 def verified_pool(
-    model: str, model_bytes: bytes, *, cases: int, rows_max: int, seed: int, scale: float | None = None
+    model: str, model_bytes: bytes, *, cases: int, rows_max: int, seed: int, scale: float | None = None, rows_min: int = 1
 ) -> list[Case]:
-    """`cases` requests of 1 to `rows_max` random rows for the ONNX model served as `model`.
+    """`cases` requests of `rows_min` to `rows_max` random rows for the ONNX model served as `model`.
 
     scale: standard deviation of random floats. None: 1 where a neural network would saturate beyond, 20 for trees,
     whose thresholds lie among counts and codes. Raises ValueError, naming input or output, where a model has inputs
@@ -95,7 +95,7 @@ def verified_pool(
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(model_bytes, options)
     random = np.random.default_rng(seed)
-    return [_case(model, session, int(random.integers(1, rows_max + 1)), random, scale) for _ in range(cases)]
+    return [_case(model, session, int(random.integers(rows_min, rows_max + 1)), random, scale) for _ in range(cases)]
 
 
 def _case(model: str, session: ort.InferenceSession, rows: int, random: np.random.Generator, scale: float) -> Case:
