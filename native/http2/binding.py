@@ -69,6 +69,7 @@ HEADERS: Final = 1
 PRIORITY: Final = 2
 RST_STREAM: Final = 3
 SETTINGS: Final = 4
+GOAWAY: Final = 7
 
 CATEGORY_REQUEST: Final = 0
 

@@ -17,6 +17,7 @@ from native.http2.binding import (
     FLAG_ACK,
     FLAG_END_STREAM,
     FLAG_NONE,
+    GOAWAY,
     HEADERS,
     NO_ERROR,
     ON_DATA_CHUNK_RECV,
@@ -49,12 +50,14 @@ from native.lane.layout import (
     LANE_PATH_SPANS,
     LANE_PATH_TEXT,
     LANE_PATH_TEXT_BYTES,
+    LANE_PATHS_SEEN,
     LANE_PRIORITY_MAX,
     LANE_RESETS_SENT_MAX,
     LANE_SLOT_COUNT,
     LANE_SLOTS,
     LANE_WORDS,
     NO_SLOT,
+    PATH_SEEN_BYTES,
     SLOT,
 )
 from native.lane.slots import abandon_slot, drop_reply
@@ -63,10 +66,12 @@ from native.plane.counters import (
     CUTOFF_HEADER_BYTES,
     CUTOFF_HEADER_COUNT,
     CUTOFF_PRIORITY_FRAMES,
+    CUTOFF_PROTOCOL_ERROR,
     CUTOFF_RESETS_SENT,
 )
 from native.pointers import pointer
-from native.wire.kernel import Bytes, Words, int32, int64, kernel
+from native.wire.codes import NO_METHOD
+from native.wire.kernel import Bytes, Words, copy_bytes, int32, int64, kernel
 from native.wire.metadata import content_type_ok, method_of, timeout_ns
 
 # Beyond its limit a header list is refused in words; beyond this multiple the peer is after something else.
@@ -123,6 +128,10 @@ def take_header(lane: Words, connection_index: int, name: Bytes, value: Bytes) -
         spans = carray(pointer(lane[LANE_PATH_SPANS]), (2 * lane[LANE_METHOD_COUNT],), np.int64)
         text = carray(pointer(lane[LANE_PATH_TEXT]), (lane[LANE_PATH_TEXT_BYTES],), np.uint8)
         connection.header_method = method_of(value, 0, value.size, spans, text)
+        if connection.header_method == NO_METHOD:
+            seen = carray(pointer(lane[LANE_PATHS_SEEN]), (lane[LANE_CONNECTION_COUNT] * PATH_SEEN_BYTES,), np.uint8)
+            connection.header_path_bytes = min(value.size, PATH_SEEN_BYTES)
+            copy_bytes(seen, connection_index * PATH_SEEN_BYTES, value, 0, connection.header_path_bytes)
     elif name.size == 7 and _same(name, METHOD):
         connection.header_post = 1 if _same(value, POST) else 0
     elif name.size == 12 and _same(name, CONTENT_TYPE_NAME):
@@ -268,6 +277,11 @@ def on_frame_send(session: int, frame: int, user: int) -> int:
         words = carray(pointer(user), (2,), np.int64)
         lane = carray(pointer(words[0]), (LANE_WORDS,), np.int64)
         return int32(count_reset(lane, words[1], int64(header.detail)))
+    elif kind == GOAWAY and int64(header.error_code) != NO_ERROR:
+        # nghttp2 itself has had enough of this peer; what it says to it still goes out.
+        words = carray(pointer(user), (2,), np.int64)
+        lane = carray(pointer(words[0]), (LANE_WORDS,), np.int64)
+        return int32(_cut(lane, words[1], CUTOFF_PROTOCOL_ERROR, 0))
     return 0
 
 

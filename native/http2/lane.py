@@ -93,6 +93,7 @@ class Lane(BatchMemory):
         self.inbox = aligned_bytes(RECEIVE_BYTES)
         self.handed = np.zeros(limits.slots_max, dtype=np.int64)
         self.segments = np.zeros((limits.connections_max, layout.SEGMENT_WORDS), dtype=np.int64)
+        self._paths_seen = aligned_bytes(limits.connections_max * layout.PATH_SEEN_BYTES)
         self._provider = np.zeros(1, dtype=DATA_PROVIDER)
         self._piece = np.zeros(1, dtype=np.int64)
         self._path_spans, self._path_text = method_table(paths)
@@ -155,6 +156,7 @@ class Lane(BatchMemory):
                 layout.LANE_REFUSAL_HEADERS: address_of(self._refusal_headers),
                 layout.LANE_STATUS_HEADERS: address_of(self._status_headers),
                 layout.LANE_NV_SCRATCH: address_of(self._scratch_headers),
+                layout.LANE_PATHS_SEEN: address_of(self._paths_seen),
                 layout.LANE_PROVIDER: address_of(self._provider),
                 layout.LANE_PIECE: address_of(self._piece),
                 layout.LANE_PATH_SPANS: address_of(self._path_spans),

@@ -29,15 +29,17 @@ FRAME = np.dtype(
         ("flags", np.uint8),
         ("reserved", np.uint8, (2,)),
         ("detail", np.uint32),  # at offset 16: the error code of RST_STREAM, the padding of DATA
-        ("skipped", np.uint8, (28,)),
-        ("category", np.int32),  # of HEADERS, at offset 48
+        ("error_code", np.uint32),  # of GOAWAY, at offset 20
+        ("skipped", np.uint8, (32,)),
+        ("category", np.int32),  # of HEADERS, at offset 56, behind padlen, pri_spec, nva and nvlen
         ("padding", np.uint8, (4,)),
     ]
 )
 NV_BYTES: Final = 40
 assert NV.itemsize == NV_BYTES, "sizeof(nghttp2_nv)"
 assert FRAME.fields is not None
-assert FRAME.fields["category"][1] == 48, "offsetof(nghttp2_headers, cat)"
+assert FRAME.fields["category"][1] == 56, "offsetof(nghttp2_headers, cat)"
+assert FRAME.fields["error_code"][1] == 20, "offsetof(nghttp2_goaway, error_code)"
 assert FRAME.fields["detail"][1] == 16, "offsetof(nghttp2_rst_stream, error_code), offsetof(nghttp2_data, padlen)"
 
 # The largest piece that nghttp2_session_mem_send hands over: a DATA frame of 16,384 bytes and its header, or a header

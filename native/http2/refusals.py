@@ -34,11 +34,6 @@ class Refusal:
 
 
 REFUSALS: Final = (
-    Refusal(
-        UNIMPLEMENTED,
-        ":path: unknown method. Served are roost.v1.Prediction, inference.GRPCInferenceService and "
-        "grpc.health.v1.Health.",
-    ),
     Refusal(INVALID_ARGUMENT, ":method: expected POST. gRPC calls are POST requests.", http_status=405),
     Refusal(
         INVALID_ARGUMENT,
@@ -103,26 +98,25 @@ REFUSALS: Final = (
     ),
 )
 
-METHOD_UNKNOWN: Final = 0
-NOT_POST: Final = 1
-CONTENT_TYPE: Final = 2
-TIMEOUT_MALFORMED: Final = 3
-ENCODING: Final = 4
-METADATA_TOO_LONG: Final = 5
-SLOTS_FULL: Final = 6
-TOO_MANY_STREAMS: Final = 7
-MESSAGE_TOO_LONG: Final = 8
-ASSEMBLING_FULL: Final = 9
-FLAG_UNKNOWN: Final = 10
-FLAG_WITHOUT_ENCODING: Final = 11
-MESSAGE_CUT_SHORT: Final = 12
-MESSAGE_MISSING: Final = 13
-MESSAGE_TAIL: Final = 14
-QUEUE_FULL: Final = 15
-HANDOFFS_FULL: Final = 16
-DEADLINE_PASSED: Final = 17
-REPLY_TOO_LONG: Final = 18
-REFUSAL_COUNT: Final = 19
+NOT_POST: Final = 0
+CONTENT_TYPE: Final = 1
+TIMEOUT_MALFORMED: Final = 2
+ENCODING: Final = 3
+METADATA_TOO_LONG: Final = 4
+SLOTS_FULL: Final = 5
+TOO_MANY_STREAMS: Final = 6
+MESSAGE_TOO_LONG: Final = 7
+ASSEMBLING_FULL: Final = 8
+FLAG_UNKNOWN: Final = 9
+FLAG_WITHOUT_ENCODING: Final = 10
+MESSAGE_CUT_SHORT: Final = 11
+MESSAGE_MISSING: Final = 12
+MESSAGE_TAIL: Final = 13
+QUEUE_FULL: Final = 14
+HANDOFFS_FULL: Final = 15
+DEADLINE_PASSED: Final = 16
+REPLY_TOO_LONG: Final = 17
+REFUSAL_COUNT: Final = 18
 
 REFUSAL_HEADER_COUNT: Final = 5
 STATUS_HEADER_COUNT: Final = 4

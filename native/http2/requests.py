@@ -25,7 +25,6 @@ from native.http2.refusals import (
     MESSAGE_TAIL,
     MESSAGE_TOO_LONG,
     METADATA_TOO_LONG,
-    METHOD_UNKNOWN,
     NOT_POST,
     QUEUE_FULL,
     SLOTS_FULL,
@@ -57,11 +56,13 @@ from native.lane.layout import (
     LANE_MESSAGE_BYTES_MAX,
     LANE_NOW_NS,
     LANE_PARSED,
+    LANE_PATHS_SEEN,
     LANE_SLOT_COUNT,
     LANE_SLOTS,
     LANE_STREAMS_MAX,
     LENGTH_UNKNOWN,
     NO_SLOT,
+    PATH_SEEN_BYTES,
     SLOT,
 )
 from native.lane.slots import begin_executing, claim_slot, drop_request
@@ -88,6 +89,7 @@ def reset_headers(lane: Words, connection_index: int) -> None:
     connection.header_bytes = 0
     connection.header_count = 0
     connection.header_method = NO_METHOD
+    connection.header_path_bytes = 0
     connection.header_post = 0
     connection.header_content_type = 0
     connection.header_timeout_ns = NO_TIMEOUT
@@ -105,8 +107,6 @@ def _refusal_of_headers(lane: Words, connection_index: int) -> int:
         return NOT_POST
     if connection.header_content_type == 0:
         return CONTENT_TYPE
-    if connection.header_method == NO_METHOD:
-        return METHOD_UNKNOWN
     if connection.header_timeout_ns == BAD_TIMEOUT:
         return TIMEOUT_MALFORMED
     if connection.header_encoding == ENCODING_UNKNOWN:
@@ -116,6 +116,23 @@ def _refusal_of_headers(lane: Words, connection_index: int) -> int:
     if connection.executing >= lane[LANE_STREAMS_MAX]:
         return TOO_MANY_STREAMS
     return -1
+
+
+@kernel("void(int64[::1], int64)")
+def hand_over(lane: Words, index: int) -> None:
+    """Gives a complete call to the Python servicers, or refuses it where too many wait for them."""
+    if lane[LANE_HANDED_IN_FLIGHT] >= lane[LANE_HANDED_MAX]:
+        refuse_slot(lane, index, HANDOFFS_FULL)
+        return
+    slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
+    handed = carray(pointer(lane[LANE_HANDED]), (lane[LANE_SLOT_COUNT],), np.int64)
+    handed[lane[LANE_HANDED_COUNT]] = index
+    lane[LANE_HANDED_COUNT] += 1
+    lane[LANE_HANDED_IN_FLIGHT] += 1
+    slots[index].state = HANDED
+    counters = carray(pointer(lane[LANE_COUNTERS]), (COUNTERS_LENGTH,), np.int64)
+    counters[HANDOFFS] += 1
+    begin_executing(lane, index)
 
 
 @kernel("int64(int64[::1], int64, int64)")
@@ -141,7 +158,14 @@ def begin_request(lane: Words, connection_index: int, stream_id: int) -> int:
         # Both are non-negative; a sum beyond int64 would be negative and is as good as no deadline.
         deadline_ns = lane[LANE_NOW_NS] + connection.header_timeout_ns
         slot.deadline_ns = deadline_ns if deadline_ns > 0 else 0
-    return session_set_stream_user_data(connection.session, types.int32(stream_id), index + 1)
+    result = session_set_stream_user_data(connection.session, types.int32(stream_id), index + 1)
+    if connection.header_method == NO_METHOD and result == 0:
+        # A servicer words the answer, which names the path: that takes the message's place, and no message is kept.
+        seen = lane[LANE_PATHS_SEEN] + connection_index * PATH_SEEN_BYTES
+        memcpy(slot.request_address, seen, types.uintp(connection.header_path_bytes))
+        slot.request_bytes = connection.header_path_bytes
+        hand_over(lane, index)
+    return result
 
 
 @kernel("boolean(int64[::1], int64, int64)")
@@ -209,23 +233,6 @@ def append_chunk(lane: Words, index: int, source: int, count: int) -> int:
         memcpy(slot.request_address + slot.request_bytes, source + taken, types.uintp(left))
         slot.request_bytes += left
     return 0
-
-
-@kernel("void(int64[::1], int64)")
-def hand_over(lane: Words, index: int) -> None:
-    """Gives a complete call to the Python servicers, or refuses it where too many wait for them."""
-    if lane[LANE_HANDED_IN_FLIGHT] >= lane[LANE_HANDED_MAX]:
-        refuse_slot(lane, index, HANDOFFS_FULL)
-        return
-    slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
-    handed = carray(pointer(lane[LANE_HANDED]), (lane[LANE_SLOT_COUNT],), np.int64)
-    handed[lane[LANE_HANDED_COUNT]] = index
-    lane[LANE_HANDED_COUNT] += 1
-    lane[LANE_HANDED_IN_FLIGHT] += 1
-    slots[index].state = HANDED
-    counters = carray(pointer(lane[LANE_COUNTERS]), (COUNTERS_LENGTH,), np.int64)
-    counters[HANDOFFS] += 1
-    begin_executing(lane, index)
 
 
 @kernel("int64(int64[::1], int64)")

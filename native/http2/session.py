@@ -115,7 +115,6 @@ def open_connection(lane: Words, connection_index: int, now_ns: int) -> int:
     connection.generation = generation
     connection.cutoff = 0
     connection.paused = 0
-    connection.touched = 0
     connection.first_slot = NO_SLOT
     connection.slots = 0
     connection.executing = 0
@@ -294,11 +293,9 @@ def _check_calls(lane: Words, connection_index: int) -> None:
         slot = slots[index]
         following = slot.next
         if lane[LANE_NOW_NS] - slot.progress_ns > lane[LANE_STALLED_NS_MAX]:
+            # A stuck socket is `tick`'s to judge: no reset would get through.
             unsent = slot.state == REPLYING and (slot.reply_end > slot.reply_start or slot.reply_open == 0)
-            if unsent and connection.paused != 0:
-                # The socket itself is stuck: no reset would get through.
-                cut_off(lane, connection_index, CUTOFF_STALLED_REPLY)
-                return
+            unsent = unsent and connection.paused == 0
             if unsent or slot.state == ASSEMBLING:
                 counters[CUTOFF_STALLED_REPLY if unsent else CUTOFF_STALLED_REQUEST] += 1
                 slot.progress_ns = lane[LANE_NOW_NS]
@@ -325,6 +322,9 @@ def tick(lane: Words, now_ns: int, age_jitter_ns: int) -> None:
         connection.priority_frames //= 2
         if connection.settings_sent_ns != 0 and (now_ns - connection.settings_sent_ns > lane[LANE_SETTINGS_ACK_NS_MAX]):
             cut_off(lane, index, CUTOFF_SETTINGS_ACK_TIMEOUT)
+            continue
+        if connection.paused != 0 and now_ns - connection.paused_ns > lane[LANE_STALLED_NS_MAX]:
+            cut_off(lane, index, CUTOFF_STALLED_REPLY)
             continue
         age_max = lane[LANE_CONNECTION_AGE_NS_MAX]
         if (

@@ -91,7 +91,9 @@ LANE_HANDED_MAX: Final = 62
 LANE_WINDOW_BYTES: Final = 63  # connection-level receive window
 LANE_PIECE: Final = 67  # address of the pointer that nghttp2_session_mem_send fills
 LANE_IDS: Final = 68  # address of uint8[slots, ID_BYTES_MAX]: what callers name their requests
-LANE_WORDS: Final = 69
+LANE_PATHS_SEEN: Final = 69  # address of uint8[connections, PATH_SEEN_BYTES]: paths that name no method
+LANE_WORDS: Final = 70
+PATH_SEEN_BYTES: Final = 128
 
 # --- Slots ----------------------------------------------------------------------------------------------------------
 FREE: Final = 0
@@ -166,7 +168,8 @@ CONNECTION = np.dtype(
         ("session", np.int64),
         ("cutoff", np.int64),  # the counter's offset of the reason why it is cut off, or 0
         ("paused", np.int64),  # 1: the socket's buffer is full
-        ("touched", np.int64),
+        ("paused_ns", np.int64),  # when the peer last took a byte of it
+        ("touched", np.int64),  # 1: on the list of LANE_TOUCHED; outlives the connection, as the entry there does
         ("first_slot", np.int64),
         ("slots", np.int64),  # slots tied to this connection
         ("executing", np.int64),
@@ -183,6 +186,7 @@ CONNECTION = np.dtype(
         ("header_bytes", np.int64),
         ("header_count", np.int64),
         ("header_method", np.int64),
+        ("header_path_bytes", np.int64),  # of the path, where it names no method
         ("header_post", np.int64),
         ("header_content_type", np.int64),
         ("header_timeout_ns", np.int64),

@@ -72,6 +72,7 @@ class BatchLoop:
         self._bindings = [model.session.bindings() for model in models]
         self._running = False
         self._scheduled = False
+        self._delayed: asyncio.TimerHandle | None = None
         self._waiting: dict[int, asyncio.Future[dict[str, Array]]] = {}
         self.answers: Answers | None = None
 
@@ -83,6 +84,9 @@ class BatchLoop:
 
     def _dispatch(self) -> None:
         self._scheduled = False
+        if self._delayed is not None:
+            self._delayed.cancel()
+            self._delayed = None
         if self._running:
             return
         arena = next_arena(self._words)
@@ -90,19 +94,23 @@ class BatchLoop:
             return
         entry = self._memory.arenas[arena]
         now_ns = time.monotonic_ns()
-        if self._delay_ns and entry["state"] == ARENA_GATHERING:
+        model = int(entry["model"])
+        is_full = entry["rows"] >= self._memory.directory.models[model].max_rows
+        if self._delay_ns and entry["state"] == ARENA_GATHERING and not is_full:
             left_ns = int(entry["opened_ns"]) + self._delay_ns - now_ns
             if left_ns > 0:
-                self._scheduled = True
-                self._loop.call_later(left_ns / 1e9, self._dispatch)
+                # Not `_scheduled`: rows that fill the batch meanwhile, or another model's, look again.
+                self._delayed = self._loop.call_later(left_ns / 1e9, self._dispatch)
                 return
-        model = int(entry["model"])
-        cost_ns = self._costs[model].predict_ns(int(entry["rows"]))
+        wanted_rows = int(entry["rows"])
+        cost_ns = self._costs[model].predict_ns(wanted_rows)
         expired = take_arena(self._words, arena, now_ns, cost_ns, self._memory.expired)
         if expired:
             self._refuse_expired(expired)
         rows = int(entry["rows"])
         if rows == 0:
+            if expired:
+                self._costs[model].doubt(wanted_rows)
             free_arena(self._words, arena)
             self.wake()
             return

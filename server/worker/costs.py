@@ -29,6 +29,14 @@ class CostModel:
         known = self._cost_ns[bucket]
         self._cost_ns[bucket] = float(cost_ns) if known is None else known + WEIGHT * (cost_ns - known)
 
+    def doubt(self, rows: int) -> None:
+        """A batch of `rows` was not even tried, because it was expected to come too late: expect a little less.
+
+        Otherwise one hiccup would refuse every call with a deadline for ever, since nothing would be measured again.
+        """
+        bucket = _bucket(rows)
+        self._cost_ns[bucket] = self.predict_ns(rows) * (1 - WEIGHT)
+
     def predict_ns(self, rows: int) -> int:
         """Expected cost. 0 before anything was observed: the first batch is tried where it stands."""
         bucket = _bucket(rows)

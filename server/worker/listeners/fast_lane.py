@@ -71,6 +71,8 @@ class FastLaneListener:
         self._acceptor = Acceptor(
             listening, lambda: FastConnection(self), lambda: lane.connection_count, connections_elsewhere
         )
+        # Connections whose sockets are full, and how much they held when last looked at.
+        self._paused: dict[FastConnection, int] = {}
         self._flush_scheduled = False
         self._tick_s = TICK_S
         self._ticking: asyncio.TimerHandle | None = None
@@ -115,14 +117,18 @@ class FastLaneListener:
     def paused(self, connection: FastConnection) -> None:
         if connection.index >= 0:
             self._lane.connections["paused"][connection.index] = 1
+            self._lane.connections["paused_ns"][connection.index] = time.monotonic_ns()
+            self._paused[connection] = connection.unsent_bytes
 
     def resumed(self, connection: FastConnection) -> None:
+        self._paused.pop(connection, None)
         if connection.index >= 0:
             self._lane.connections["paused"][connection.index] = 0
             touch(self._words, connection.index)
             self.flush_soon()
 
     def lost(self, connection: FastConnection) -> None:
+        self._paused.pop(connection, None)
         if connection.index >= 0:
             self._connections[connection.index] = None
             self._lane.close(connection.index)
@@ -166,7 +172,16 @@ class FastLaneListener:
                 if close:
                     connection.close()
 
+    def _note_progress(self) -> None:
+        """A reader that is slow, but reads, is no stalled one: only the socket knows."""
+        for connection, held_bytes in self._paused.items():
+            unsent_bytes = connection.unsent_bytes
+            if unsent_bytes < held_bytes:
+                self._lane.connections["paused_ns"][connection.index] = time.monotonic_ns()
+            self._paused[connection] = unsent_bytes
+
     def _tick(self) -> None:
+        self._note_progress()
         session.tick(self._words, time.monotonic_ns(), AGE_JITTER_NS)
         self._handed.drop_cancelled()
         self.flush_soon()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import logging
 import time
 import zlib
 from collections.abc import Callable
@@ -16,12 +17,14 @@ from urllib.parse import quote
 
 from native.http2.answers import BUSY, GONE
 from native.http2.lane import Lane
-from native.lane.layout import FREE, LANE_HANDED_COUNT, LANE_NOW_NS, NO_CONNECTION
-from native.wire.codes import FRAME_HEADER_BYTES
+from native.lane.layout import FREE, HANDED, LANE_HANDED_COUNT, LANE_NOW_NS, NO_CONNECTION
+from native.wire.codes import FRAME_HEADER_BYTES, NO_METHOD
 from server.worker.servicers.answering import answer, answers
 from server.worker.servicers.call import Call, Serving, UnaryMethod
-from server.worker.servicers.methods import METHODS
+from server.worker.servicers.methods import METHODS, method_not_served
 from server.worker.status import Code, StatusError, deadline_exceeded
+
+log = logging.getLogger("roost.worker")
 
 PATHS = tuple(METHODS)
 GZIP_WINDOW_BITS = 31
@@ -50,7 +53,18 @@ class HandedCalls:
             generation = int(self._lane.slots[slot]["generation"])
             task = self._loop.create_task(self._serve(slot, generation))
             self._tasks[task] = (slot, generation)
-            task.add_done_callback(self._tasks.pop)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Whatever a task ended with, its call does not keep its slot: one that is cancelled early never even runs."""
+        slot, generation = self._tasks.pop(task)
+        entry = self._lane.slots[slot]
+        if entry["generation"] != generation or entry["state"] != HANDED:
+            return
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.error("a call failed by an error of the server's own", exc_info=error)
+        self._end(slot, generation, False, Code.CANCELLED if error is None else Code.INTERNAL, "")
 
     def drop_cancelled(self) -> None:
         """Ends the tasks whose callers have gone: nobody would take their answers."""
@@ -72,6 +86,9 @@ class HandedCalls:
 
     async def _serve(self, slot: int, generation: int) -> None:
         entry = self._lane.slots[slot]
+        if entry["method"] == NO_METHOD:
+            self._refuse_path(slot, generation)
+            return
         path = PATHS[int(entry["method"])]
         deadline_ns = int(entry["deadline_ns"]) or None
         message = ctypes.string_at(
@@ -103,6 +120,12 @@ class HandedCalls:
         except asyncio.CancelledError:
             self._end(slot, generation, streaming, Code.CANCELLED, "")
             raise
+
+    def _refuse_path(self, slot: int, generation: int) -> None:
+        """No method has this path, which the kernels left in the message's place."""
+        entry = self._lane.slots[slot]
+        path = ctypes.string_at(int(entry["request_address"]), int(entry["request_bytes"]))
+        self.refuse(slot, generation, method_not_served(path.decode(errors="replace")))
 
     async def _send(self, slot: int, generation: int, reply: bytes, *, last: bool) -> int:
         while True:
