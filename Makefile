@@ -13,6 +13,7 @@ SERVE ?=
 BENCH ?=
 SOAK ?=
 OUT ?= protos
+CLIENT_OUT ?= $(if $(filter protos,$(OUT)),clients/python,$(OUT)/client)
 PROTO_SOURCES := roost/v1/predict.proto inference/grpc_service.proto
 UV_COMPILE := $(TOOLS)/bin/uv --system-certs pip compile --universal --python-version 3.11 --generate-hashes --only-binary :all: \
 	--no-header --no-annotate -q
@@ -113,6 +114,12 @@ protos: $(TOOLS)/.installed  ## generate Python from protos/**.proto (OUT=folder
 		$(PROTO_SOURCES)
 	@sed -i -E 's/^from (roost|inference)([a-z0-9_.]*) import/from protos.\1\2 import/' \
 		$(patsubst %.proto,$(OUT)/%_pb2_grpc.py,$(PROTO_SOURCES))
+	@# The client ships copies of its own: `roost.v1` as protoc writes it, `inference` as descriptors only.
+	@mkdir -p $(CLIENT_OUT)/roost
+	$(TOOLS)/bin/python -m grpc_tools.protoc -I protos --python_out=$(CLIENT_OUT) --pyi_out=$(CLIENT_OUT) \
+		--grpc_python_out=$(CLIENT_OUT) roost/v1/predict.proto
+	$(TOOLS)/bin/python -m grpc_tools.protoc -I protos --descriptor_set_out=$(CLIENT_OUT)/roost/inference.binpb \
+		inference/grpc_service.proto
 
 lock: $(TOOLS)/.installed  ## resolve pyproject.toml again into locks/, pinned by hash
 	$(UV_COMPILE) pyproject.toml -o locks/core.lock

@@ -136,7 +136,7 @@ class Parent:
         if self._commands.warm is None:
             return
         started_ns = time.monotonic_ns()
-        self._warming = start_child(self._commands.warm, None, ())
+        self._warming = start_child((*self._commands.warm, self._doors.listener), None, ())
         told = False
         while (code := self._warming.poll()) is None:
             self._wait(WARM_SILENCE_S)
@@ -259,6 +259,8 @@ class Parent:
         if self._warming is not None and self._warming.poll() is None:
             self._warming.kill()
             self._warming.wait()
+        # Workers close their copies as they drain: who connects from then on is refused, and does not wait in vain.
+        self._doors.listen.close()
         children = [place.child for place in self._workers if place.child is not None]
         limit_s = self._settings.server.drain_timeout_s + KILL_MARGIN_S if self._was_ready else KILL_MARGIN_S
         _end(children, limit_s)

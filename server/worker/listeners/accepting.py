@@ -50,9 +50,10 @@ class Acceptor:
         self._loop.add_reader(self._listening, self._acceptable)
 
     def stop(self) -> None:
-        """Accepts no more; the socket stays open, since other workers and a successor accept from it."""
+        """Accepts no more, and closes this process's copy of the socket; other workers accept from theirs."""
         self._stopped = True
         self._loop.remove_reader(self._listening)
+        self._listening.close()
         if self._waiting is not None:
             self._waiting.cancel()
 
