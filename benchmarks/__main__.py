@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.bare_onnxruntime import BareModel
-from benchmarks.batched import first_row, measure_batched
+from benchmarks.batched import input_arrays, measure_batched
 from benchmarks.contenders import SEED, contender, employment_server, mlp_contenders
 from benchmarks.h2load import Load, WrongRun
 from benchmarks.machine import LOAD_CORE, Machine, what_is_missing
@@ -67,7 +67,7 @@ def measured(plan: Plan, registry: Path, command: str, console: Console) -> Resu
             ]
             batched = measure_batched(server, "employment", model_bytes, plan, folder, said)
         said("bare ONNX Runtime by batch size")
-        bare = BareModel(mlp_model(), first_row(pool[0])).speeds(plan.bare_s)
+        bare = BareModel(mlp_model(), input_arrays(pool[0])).speeds(plan.bare_s)
     return Result(Machine.here(), command, cells, bare, batched, targets(cells, batched))
 
 

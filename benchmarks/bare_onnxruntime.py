@@ -6,6 +6,7 @@ for the servers.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ class BatchSpeed:
 
 
 class BareModel:
-    """One session over random rows. columns: one-row inputs by name, repeated to the size of a batch."""
+    """One session over random rows. columns: inputs by name, whose rows are repeated in their order."""
 
     def __init__(self, model_bytes: bytes, columns: Mapping[str, np.ndarray]) -> None:
         options = ort.SessionOptions()
@@ -41,16 +42,22 @@ class BareModel:
 
     def speed(self, rows: int, seconds: float) -> BatchSpeed:
         """Runs batches of `rows` for about `seconds`, the first of them not counted."""
-        feed = {name: np.resize(column, (rows, *column.shape[1:])) for name, column in self._columns.items()}
+        feeds = itertools.cycle(self._feeds(rows))
         runs = 0
         with this_thread_on(SERVER_CORE):
-            self._session.run(None, feed)
+            self._session.run(None, next(feeds))
             began_ns = now_ns = time.perf_counter_ns()
             while now_ns - began_ns < seconds * 1e9 or not runs:
-                self._session.run(None, feed)
+                self._session.run(None, next(feeds))
                 runs += 1
                 now_ns = time.perf_counter_ns()
         return BatchSpeed(rows, (now_ns - began_ns) / runs / 1e3)
+
+    def _feeds(self, rows: int) -> list[dict[str, np.ndarray]]:
+        """Batches that take turns through all rows: a forest is faster over a few rows, whose branches are foreseen."""
+        held = min(len(column) for column in self._columns.values())
+        turns = [np.arange(start, start + rows) % held for start in range(0, max(held - rows, 0) + 1, rows)]
+        return [{name: column[turn] for name, column in self._columns.items()} for turn in turns]
 
     def speeds(self, seconds: float, sizes: Sequence[int] = BATCH_ROWS) -> list[BatchSpeed]:
         return [self.speed(rows, seconds) for rows in sizes]
