@@ -96,24 +96,76 @@ class Answer:
         return self.body[5:]
 
 
-class RawPeer:
-    """Use as a context manager: connected inside. hello: preface and SETTINGS are sent, the server's acknowledged."""
+class Conversation:
+    """One connection's client side without a socket: headers in both directions, and what came on each stream."""
 
-    def __init__(self, port: int, *, hello: bool = True, receive_buffer_bytes: int | None = None) -> None:
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        if receive_buffer_bytes is not None:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
-        self.socket.settimeout(WAIT_S)
-        self.socket.connect(("127.0.0.1", port))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self) -> None:
         self.frames: list[Frame] = []
-        self.closed = False
         self._encoder = Encoder()
         self._decoder = Decoder()
         self._decoder.max_allowed_table_size = 65536
         self._received = b""
         self._answers: dict[int, Answer] = {}
         self._next_stream = 1
+
+    def stream(self) -> int:
+        """The next stream's number."""
+        self._next_stream += 2
+        return self._next_stream - 2
+
+    def block(self, headers: Headers) -> bytes:
+        """Headers, encoded."""
+        return self._encoder.encode(headers, huffman=False)
+
+    def open(self, headers: Headers | None = None, flags: int = 0) -> tuple[int, bytes]:
+        """A new stream's number and its HEADERS frame, to be sent."""
+        stream = self.stream()
+        return stream, frame(HEADERS, flags | END_HEADERS, stream, self.block(headers or call_headers()))
+
+    def take(self, piece: bytes) -> None:
+        """Bytes that the server sent."""
+        self._received += piece
+        while len(self._received) >= 9:
+            length = int.from_bytes(self._received[:3], "big")
+            if len(self._received) < 9 + length:
+                break
+            kind, flags = self._received[3], self._received[4]
+            stream = int.from_bytes(self._received[5:9], "big") & 0x7FFFFFFF
+            self._take(Frame(kind, flags, stream, self._received[9 : 9 + length]))
+            self._received = self._received[9 + length :]
+
+    def _take(self, came: Frame) -> None:
+        self.frames.append(came)
+        if not came.stream:
+            return
+        answer = self.so_far(came.stream)
+        if came.kind == HEADERS:
+            answer.headers.update((str(name), str(value)) for name, value in self._decoder.decode(came.payload))
+        elif came.kind == DATA:
+            answer.body += came.payload
+        elif came.kind == RST_STREAM and not answer.ended:
+            answer.reset = int.from_bytes(came.payload, "big")
+        answer.ended |= came.kind in (HEADERS, DATA) and bool(came.flags & END_STREAM)
+
+    def so_far(self, stream: int) -> Answer:
+        return self._answers.setdefault(stream, Answer())
+
+    def came(self, kind: int) -> list[Frame]:
+        return [came for came in self.frames if came.kind == kind]
+
+
+class RawPeer(Conversation):
+    """Use as a context manager: connected inside. hello: preface and SETTINGS are sent, the server's acknowledged."""
+
+    def __init__(self, port: int, *, hello: bool = True, receive_buffer_bytes: int | None = None) -> None:
+        super().__init__()
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        if receive_buffer_bytes is not None:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+        self.socket.settimeout(WAIT_S)
+        self.socket.connect(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.closed = False
         if hello:
             self.send(PREFACE, frame(SETTINGS), frame(SETTINGS, ACK))
 
@@ -133,20 +185,6 @@ class RawPeer:
         except (BrokenPipeError, ConnectionResetError):
             self.closed = True
         return not self.closed
-
-    def stream(self) -> int:
-        """The next stream's number."""
-        self._next_stream += 2
-        return self._next_stream - 2
-
-    def block(self, headers: Headers) -> bytes:
-        """Headers, encoded."""
-        return self._encoder.encode(headers, huffman=False)
-
-    def open(self, headers: Headers | None = None, flags: int = 0) -> tuple[int, bytes]:
-        """A new stream's number and its HEADERS frame, to be sent."""
-        stream = self.stream()
-        return stream, frame(HEADERS, flags | END_HEADERS, stream, self.block(headers or call_headers()))
 
     def call(self, message: bytes, headers: Headers | None = None) -> int:
         """Sends a whole call, its body as it is (frame it with `framed`); returns its stream."""
@@ -174,32 +212,8 @@ class RawPeer:
         finally:
             self.socket.settimeout(WAIT_S)
         self.closed = not piece
-        self._received += piece
-        while len(self._received) >= 9:
-            length = int.from_bytes(self._received[:3], "big")
-            if len(self._received) < 9 + length:
-                break
-            kind, flags = self._received[3], self._received[4]
-            stream = int.from_bytes(self._received[5:9], "big") & 0x7FFFFFFF
-            self._take(Frame(kind, flags, stream, self._received[9 : 9 + length]))
-            self._received = self._received[9 + length :]
+        self.take(piece)
         return not self.closed
-
-    def _take(self, came: Frame) -> None:
-        self.frames.append(came)
-        if not came.stream:
-            return
-        answer = self._answers.setdefault(came.stream, Answer())
-        if came.kind == HEADERS:
-            answer.headers.update((str(name), str(value)) for name, value in self._decoder.decode(came.payload))
-        elif came.kind == DATA:
-            answer.body += came.payload
-        elif came.kind == RST_STREAM and not answer.ended:
-            answer.reset = int.from_bytes(came.payload, "big")
-        answer.ended |= came.kind in (HEADERS, DATA) and bool(came.flags & END_STREAM)
-
-    def so_far(self, stream: int) -> Answer:
-        return self._answers.setdefault(stream, Answer())
 
     def answer(self, stream: int, within_s: float = WAIT_S) -> Answer:
         """What came on a stream until it was over, or the connection was."""
@@ -215,9 +229,6 @@ class RawPeer:
         while not self.closed and time.monotonic() < until:
             self.receive(until - time.monotonic())
         return self.closed
-
-    def came(self, kind: int) -> list[Frame]:
-        return [came for came in self.frames if came.kind == kind]
 
     def is_served(self) -> bool:
         """True where a PING is still answered: all that was sent before it has been read, and nobody hung up."""

@@ -35,13 +35,26 @@ def warm_kernels() -> None:
 
 
 class WorkerProcess:
-    """Use as a context manager: READY inside, told to stop at the end."""
+    """Use as a context manager: READY inside, told to stop at the end.
 
-    def __init__(self, listener: str, settings: Settings, log: Path) -> None:
+    beside: the worker 0 whose plane and socket this one shares, under the given index.
+    """
+
+    workers = 1
+    program: tuple[str, ...] = ("-m", "server.worker")
+
+    def __init__(
+        self, listener: str, settings: Settings, log: Path, *, beside: WorkerProcess | None = None, index: int = 0
+    ) -> None:
         self.listener = listener
         self.settings = settings
         self.log = log
-        self.plane = Plane.create(1)
+        self.index = index
+        self.process: subprocess.Popen[bytes] | None = None
+        if beside is not None:
+            self.plane, self.socket, self.port, self.target = beside.plane, beside.socket, beside.port, beside.target
+            return
+        self.plane = Plane.create(self.workers)
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         if listener == "grpcio":
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -50,18 +63,17 @@ class WorkerProcess:
             self.socket.listen(1024)
         self.port: int = self.socket.getsockname()[1]
         self.target = f"127.0.0.1:{self.port}"
-        self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def state(self) -> WorkerState:
-        return self.plane.block(0).state
+        return self.plane.block(self.index).state
 
     def start(self) -> WorkerProcess:
         """Starts the process without waiting."""
         warm_kernels()
         is_fast = self.listener == "fast"
         spec = WorkerSpec(
-            index=0,
+            index=self.index,
             generation=1,
             listener="fast" if is_fast else "grpcio",
             listen_fd=self.socket.fileno() if is_fast else None,
@@ -73,7 +85,7 @@ class WorkerProcess:
         descriptors = (self.plane.fd, self.socket.fileno()) if is_fast else (self.plane.fd,)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                (sys.executable, "-P", "-m", "server.worker"),
+                (sys.executable, "-P", *self.program),
                 stdin=subprocess.PIPE,
                 stderr=log,
                 pass_fds=descriptors,
