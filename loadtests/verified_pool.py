@@ -81,7 +81,14 @@ class Case:
 
 
 def verified_pool(
-    model: str, model_bytes: bytes, *, cases: int, rows_max: int, seed: int, scale: float | None = None, rows_min: int = 1
+    model: str,
+    model_bytes: bytes,
+    *,
+    cases: int,
+    rows_max: int,
+    seed: int,
+    scale: float | None = None,
+    rows_min: int = 1,
 ) -> list[Case]:
     """`cases` requests of `rows_min` to `rows_max` random rows for the ONNX model served as `model`.
 

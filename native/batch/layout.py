@@ -34,6 +34,13 @@ QUEUE = np.dtype(
     align=True,
 )
 
+# Words of an arena, all of them int64, as Python reads them once per batch.
+ARENA_STATE: Final = 0
+ARENA_MODEL: Final = 1
+ARENA_ROWS: Final = 2
+ARENA_OPENED_NS: Final = 10
+ARENA_WORDS: Final = 13
+
 ARENA = np.dtype(
     [
         ("state", np.int64),
@@ -52,3 +59,11 @@ ARENA = np.dtype(
     ],
     align=True,
 )
+assert ARENA.itemsize == ARENA_WORDS * 8
+assert ARENA.names is not None
+assert [ARENA.names[word] for word in (ARENA_STATE, ARENA_MODEL, ARENA_ROWS, ARENA_OPENED_NS)] == [
+    "state",
+    "model",
+    "rows",
+    "opened_ns",
+]

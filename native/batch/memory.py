@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from native.batch.layout import ARENA, ARENA_FREE, NO_ARENA, QUEUE
+from native.batch.layout import ARENA, ARENA_FREE, ARENA_WORDS, NO_ARENA, QUEUE
 from native.lane import layout
 from native.wire.codes import ID_BYTES_MAX
 from native.wire.directory import ModelDirectory
@@ -22,6 +22,9 @@ from native.wire.kernel import Words
 from native.wire.parsed import PARSED_WORDS
 
 BLOCK_ALIGNMENT_BYTES = 64
+
+
+Columns = tuple[tuple[npt.NDArray[Any], ...], tuple[npt.NDArray[Any], ...]]
 
 
 @dataclass(frozen=True)
@@ -133,12 +136,20 @@ class BatchMemory:
                 index += 1
                 requests += max_rows
         self._arena_slots = np.empty(requests, dtype=np.int64)
+        # Plain ints for who reads a word or two once per batch: a field of a structured array costs ten times as much.
+        self.arena_words = self.arenas.view(np.int64).reshape(self.arenas.size, ARENA_WORDS).data
+        # Made when first used: most arenas of a long queue never are.
+        self._columns: list[Columns | None] = [None] * self.arenas.size
 
-    def arena_columns(self, arena: int) -> tuple[tuple[npt.NDArray[Any], ...], tuple[npt.NDArray[Any], ...]]:
+    def arena_columns(self, arena: int) -> Columns:
         """[max_rows, ...] views of an arena's inputs and outputs, in declared order."""
-        model = int(self.arenas[arena]["model"])
-        inputs, outputs = self._blocks[arena]
-        return self.directory.input_columns(model, inputs), self.directory.output_columns(model, outputs)
+        kept = self._columns[arena]
+        if kept is None:
+            model = int(self.arenas[arena]["model"])
+            inputs, outputs = self._blocks[arena]
+            kept = self.directory.input_columns(model, inputs), self.directory.output_columns(model, outputs)
+            self._columns[arena] = kept
+        return kept
 
     def arena_requests(self, arena: int) -> list[int]:
         """The slots of an arena's requests, in the order of their rows."""

@@ -19,10 +19,10 @@ import numpy.typing as npt
 
 from native.batch.commit import add_request, gathering_arena
 from native.batch.finish import collect_finished, count_batch
-from native.batch.layout import ARENA_GATHERING, NO_ARENA
+from native.batch.layout import ARENA_GATHERING, ARENA_MODEL, ARENA_OPENED_NS, ARENA_ROWS, ARENA_STATE, NO_ARENA
 from native.batch.memory import BatchMemory
 from native.batch.seal import free_arena, next_arena, note_cancelled, take_arena
-from native.lane.layout import LANE_NOW_NS, NO_CONNECTION, NO_SLOT, QUEUED
+from native.lane.layout import LANE_NOW_NS, LANE_QUEUED_ROWS, NO_CONNECTION, NO_SLOT, QUEUED
 from native.lane.slots import claim_slot, release_slot
 from native.plane.counters import BATCHES_INLINE, BATCHES_THREADED, METHOD_OTHER, REFUSAL_QUEUE_FULL, REFUSAL_SLOTS_FULL
 from server.settings import BatchingSettings
@@ -64,6 +64,8 @@ class BatchLoop:
         self._loop = asyncio.get_running_loop()
         self._memory = memory
         self._words = memory.words
+        self._peek = memory.words.data  # plain ints, cheaper than numpy's
+        self._rows_max = [model.max_rows for model in memory.directory.models]
         self._runner = runner
         self._publish = publish
         self._delay_ns = settings.max_queue_delay_us * NS_PER_US
@@ -82,6 +84,11 @@ class BatchLoop:
             self._scheduled = True
             self._loop.call_soon(self._dispatch)
 
+    def run_now(self) -> None:
+        """Rows are waiting and nobody else can add to them in this turn of the loop: run their batch at once."""
+        if not self._scheduled and not self._running:
+            self._dispatch()
+
     def _dispatch(self) -> None:
         self._scheduled = False
         if self._delayed is not None:
@@ -92,22 +99,20 @@ class BatchLoop:
         arena = next_arena(self._words)
         if arena == NO_ARENA:
             return
-        entry = self._memory.arenas[arena]
+        words = self._memory.arena_words
         now_ns = time.monotonic_ns()
-        model = int(entry["model"])
-        is_full = entry["rows"] >= self._memory.directory.models[model].max_rows
-        if self._delay_ns and entry["state"] == ARENA_GATHERING and not is_full:
-            left_ns = int(entry["opened_ns"]) + self._delay_ns - now_ns
+        model, wanted_rows = words[arena, ARENA_MODEL], words[arena, ARENA_ROWS]
+        if self._delay_ns and words[arena, ARENA_STATE] == ARENA_GATHERING and wanted_rows < self._rows_max[model]:
+            left_ns = words[arena, ARENA_OPENED_NS] + self._delay_ns - now_ns
             if left_ns > 0:
                 # Not `_scheduled`: rows that fill the batch meanwhile, or another model's, look again.
                 self._delayed = self._loop.call_later(left_ns / 1e9, self._dispatch)
                 return
-        wanted_rows = int(entry["rows"])
         cost_ns = self._costs[model].predict_ns(wanted_rows)
         expired = take_arena(self._words, arena, now_ns, cost_ns, self._memory.expired)
         if expired:
             self._refuse_expired(expired)
-        rows = int(entry["rows"])
+        rows = words[arena, ARENA_ROWS]
         if rows == 0:
             if expired:
                 self._costs[model].doubt(wanted_rows)
@@ -184,7 +189,8 @@ class BatchLoop:
             self._tell_callers(arena, model, finished, failures)
         free_arena(self._words, arena)
         self._publish()
-        self.wake()
+        if self._peek[LANE_QUEUED_ROWS]:
+            self.wake()
 
     def _tell_callers(self, arena: int, model: int, finished: int, failures: dict[int, Exception]) -> None:
         """Copies their rows out for the Python callers of a batch, and releases their slots."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.timeout(300)  # it starts seven servers and measures them, whatever else the machine does
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]  # it starts seven servers and measures them, whatever else the machine does
 
 METHODS = ("Predict", "ModelInfer")
 SERVERS = ("Roost, {}", "nghttpd, {} body", "Roost on grpcio, {}", "plain grpc.aio, {}")

@@ -13,6 +13,7 @@ from benchmarks.soak import GROWTH_MAX, RSS_BYTES_MAX, Weighed, employment, perc
 REQUESTS = 100_000
 DEMO_REGISTRY = REPOSITORY / ".roost" / "registry"
 
+pytestmark = pytest.mark.alone
 needs_h2load = pytest.mark.skipif(what_is_missing() is not None, reason=str(what_is_missing()))
 
 

@@ -1,4 +1,4 @@
-"""What the compiler made of the wire kernels: no allocation, no exception, no access out of bounds.
+"""What the compiler made of all kernels and callbacks of `native`: no allocation, no exception, no access out of bounds.
 
 Each test runs a process of its own, because Numba looks at its switches while it compiles and keeps no code to look
 at once a kernel comes from its cache.
@@ -23,7 +23,9 @@ LOOK = """
 import importlib, json, pkgutil
 import numpy as np
 from numba.core.registry import CPUDispatcher
-import native.wire
+import native
+from numba import cfunc
+from numba.core.ccallback import CFunc
 from native.wire.kernel import kernel
 
 @kernel("int64(int64)", cache=False)
@@ -36,12 +38,24 @@ def planted_exception(count):
         raise ValueError("negative")
     return count
 
-found = {"planted_allocation": planted_allocation, "planted_exception": planted_exception}
-for module in pkgutil.iter_modules(native.wire.__path__, "native.wire."):
+@cfunc("int64(int64)")
+def planted_callback(count):
+    if count < 0:
+        raise ValueError("negative")
+    return count
+
+def code(compiled):
+    text = compiled.inspect_llvm()
+    return text if isinstance(text, str) else "".join(text.values())
+
+found = {each.__name__: each for each in (planted_allocation, planted_exception, planted_callback)}
+for module in pkgutil.walk_packages(native.__path__, "native."):
     for thing in vars(importlib.import_module(module.name)).values():
         if isinstance(thing, CPUDispatcher):
             found[f"{thing.py_func.__module__}.{thing.py_func.__name__}"] = thing
-print(json.dumps({name: "".join(each.inspect_llvm().values()) for name, each in found.items()}))
+        elif isinstance(thing, CFunc):
+            found[f"{module.name}.{thing.__name__}"] = thing
+print(json.dumps({name: code(each) for name, each in found.items()}))
 """
 
 
@@ -60,7 +74,10 @@ def test_no_kernel_allocates_or_raises(tmp_path: Path) -> None:
     offences = {name: [word for word in FORBIDDEN if word in text] for name, text in code.items()}
     assert offences.pop("planted_allocation"), "the alarm for allocations does not ring"
     assert offences.pop("planted_exception"), "the alarm for exceptions does not ring"
-    assert len(offences) > 30, "kernels are missing"
+    assert offences.pop("planted_callback"), "the alarm for exceptions in callbacks does not ring"
+    assert {name.split(".")[1] for name in offences} >= {"wire", "lane", "batch", "http2", "plane"}
+    assert "native.http2.callbacks.on_header" in offences, "callbacks are missing"
+    assert len(offences) > 90, "kernels are missing"
     assert min(map(len, code.values())) > 1000, "some code was not to be seen"
     assert {name: words for name, words in offences.items() if words} == {}
 

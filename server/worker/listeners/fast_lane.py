@@ -74,6 +74,8 @@ class FastLaneListener:
         # Connections whose sockets are full, and how much they held when last looked at.
         self._paused: dict[FastConnection, int] = {}
         self._flush_scheduled = False
+        # With one connection there is no other socket whose rows a batch could wait for.
+        self._only_connection = False
         self._tick_s = TICK_S
         self._ticking: asyncio.TimerHandle | None = None
         batches.answers = self
@@ -102,13 +104,17 @@ class FastLaneListener:
             return
         connection.index = index
         self._connections[index] = connection
+        self._only_connection = self._lane.connection_count == 1
         self.flush_soon()
 
     def received(self, index: int, count: int) -> None:
         """A socket read: the only Python between the kernel and the callbacks."""
         session.receive(self._words, index, self._inbox_address, count, time.monotonic_ns())
         if self._peek[LANE_QUEUED_ROWS]:
-            self._batches.wake()
+            if self._only_connection:
+                self._batches.run_now()
+            else:
+                self._batches.wake()
         if self._peek[LANE_HANDED_COUNT]:
             self._handed.take()
         if self._peek[LANE_TOUCHED_COUNT]:
@@ -133,6 +139,7 @@ class FastLaneListener:
             self._connections[connection.index] = None
             self._lane.close(connection.index)
             connection.index = -1
+            self._only_connection = self._lane.connection_count == 1
 
     # --- What batches tell ---------------------------------------------------------------------------------------
     def answer_batch(self, arena: int) -> None:
