@@ -87,7 +87,7 @@ def main() -> int:
     os.sched_setaffinity(0, {LOAD_CORE})
     console = Console(width=max(Console().width, TABLE_CHARACTERS))
     try:
-        command = "make bench" if not arguments.quick else "python -m benchmarks --quick"
+        command = "make bench BENCH=--quick" if arguments.quick else "make bench"
         result = measured(QUICK if arguments.quick else FULL, registry, command, console)
     except (WrongRun, WrongAnswer) as failure:
         print(f"bench: {failure}", file=sys.stderr)

@@ -160,13 +160,13 @@ def show(result: Result, console: Console) -> None:
 
 
 _INTRODUCTION = """\
-How fast Roost serves, beside what it is built on and what it replaces. `{command}` writes this page from one run.
+How fast Roost serves, beside what it is built on and what it replaces. One run wrote this page: `{command}`.
 
 Contenders take turns, so that whatever the machine does meanwhile meets all of them alike; ratios are taken inside a
 round, and shown is the median over the rounds. All processes of a server run on one core, the load on another. The
 load is h2load over HTTP/2 without TLS. CPU is user and system time of all of a server's processes: for Roost of the
 worker, of control and of the parent. *Spread* is the fastest less the slowest round, as a share of the median.
-Latencies come from a run of their own, since h2load pays a system call a request to write them down. Both include the
+Latencies come from a run of their own, since h2load pays a system call a request to write them down. They include the
 time that a request waits in a queue, so that at many in flight they tell of throughput more than of the server's haste.
 
 - **nghttpd** is libnghttp2's own C server. It takes the same POST body and answers with a file as long as Roost's
