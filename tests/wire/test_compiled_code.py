@@ -67,6 +67,7 @@ def run(program: list[str], tmp_path: Path, **switches: str) -> subprocess.Compl
     )
 
 
+@pytest.mark.timeout(240)
 def test_no_kernel_allocates_or_raises(tmp_path: Path) -> None:
     finished = run(["-c", LOOK], tmp_path)
     assert finished.returncode == 0, finished.stderr
