@@ -1,4 +1,4 @@
-"""What the compiler made of all kernels and callbacks of `native`: no allocation, no exception, no access out of bounds.
+"""What the compiler made of all kernels and callbacks of `native`: nothing allocates, raises or leaves its arrays.
 
 Each test runs a process of its own, because Numba looks at its switches while it compiles and keeps no code to look
 at once a kernel comes from its cache.
