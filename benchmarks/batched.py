@@ -21,6 +21,7 @@ from benchmarks.runs import Plan
 from benchmarks.servers import Served
 from benchmarks.verifier import Verifier
 from loadtests.verified_pool import ELEMENT_TYPES, Case, verified_pool
+from server.settings import BatchingSettings
 
 LOAD = Load(connections=4, streams=64)
 # Rows that repeat are rows whose branches a processor foresees: with 256 different ones, a forest is a forest.
