@@ -9,6 +9,7 @@ import numpy as np
 from numba import carray
 
 from native.batch.layout import ARENA
+from native.batch.seal import free_arena
 from native.lane.layout import (
     LANE_ARENA_COUNT,
     LANE_ARENA_SLOTS,
@@ -29,8 +30,8 @@ from native.wire.kernel import Words, int64, kernel
 
 
 @kernel("void(int64[::1], int64, int64)")
-def count_batch(lane: Words, arena_index: int, where: int) -> None:
-    """Counts a batch that has run and its rows. where: offset of the counter of the place it ran in."""
+def finish_arena(lane: Words, arena_index: int, where: int) -> None:
+    """Counts a batch whose callers were told, and frees its arena. where: counter of the place that it ran in."""
     arenas = carray(pointer(lane[LANE_ARENAS]), (lane[LANE_ARENA_COUNT],), ARENA)
     counters = carray(pointer(lane[LANE_COUNTERS]), (COUNTERS_LENGTH,), np.int64)
     rows = arenas[arena_index].rows
@@ -38,6 +39,7 @@ def count_batch(lane: Words, arena_index: int, where: int) -> None:
     counters[ROWS] += rows
     counters[BATCH_ROWS + rows_bucket(rows)] += 1
     counters[BATCH_ROWS_SUM] += rows
+    free_arena(lane, arena_index)
 
 
 @kernel("int64(int64[::1], int64)")

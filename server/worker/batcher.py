@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from native.batch.commit import add_request, gathering_arena
-from native.batch.finish import collect_finished, count_batch
+from native.batch.finish import collect_finished, finish_arena
 from native.batch.layout import ARENA_GATHERING, ARENA_MODEL, ARENA_OPENED_NS, ARENA_ROWS, ARENA_STATE, NO_ARENA
 from native.batch.memory import BatchMemory
 from native.batch.seal import free_arena, next_arena, note_cancelled, take_arena
@@ -27,6 +27,7 @@ from native.lane.slots import claim_slot, release_slot
 from native.plane.counters import BATCHES_INLINE, BATCHES_THREADED, METHOD_OTHER, REFUSAL_QUEUE_FULL, REFUSAL_SLOTS_FULL
 from server.settings import BatchingSettings
 from server.worker.costs import CostModel
+from server.worker.models.bindings import Run
 from server.worker.models.served import ServedModel
 from server.worker.runner import Runner
 from server.worker.status import Code, StatusError, deadline_exceeded
@@ -75,6 +76,7 @@ class BatchLoop:
         self._running = False
         self._scheduled = False
         self._delayed: asyncio.TimerHandle | None = None
+        self._submitted = False
         self._waiting: dict[int, asyncio.Future[dict[str, Array]]] = {}
         self.answers: Answers | None = None
 
@@ -82,14 +84,10 @@ class BatchLoop:
         """Rows may be waiting: run a batch as soon as the sockets that are readable now have been read."""
         if not self._scheduled and not self._running:
             self._scheduled = True
-            self._loop.call_soon(self._dispatch)
+            self._loop.call_soon(self.run)
 
-    def run_now(self) -> None:
-        """Rows are waiting and nobody else can add to them in this turn of the loop: run their batch at once."""
-        if not self._scheduled and not self._running:
-            self._dispatch()
-
-    def _dispatch(self) -> None:
+    def run(self) -> None:
+        """Runs what has gathered, unless a batch runs already, whose end looks again, or more rows are waited for."""
         self._scheduled = False
         if self._delayed is not None:
             self._delayed.cancel()
@@ -106,7 +104,7 @@ class BatchLoop:
             left_ns = words[arena, ARENA_OPENED_NS] + self._delay_ns - now_ns
             if left_ns > 0:
                 # Not `_scheduled`: rows that fill the batch meanwhile, or another model's, look again.
-                self._delayed = self._loop.call_later(left_ns / 1e9, self._dispatch)
+                self._delayed = self._loop.call_later(left_ns / 1e9, self.run)
                 return
         cost_ns = self._costs[model].predict_ns(wanted_rows)
         expired = take_arena(self._words, arena, now_ns, cost_ns, self._memory.expired)
@@ -119,18 +117,19 @@ class BatchLoop:
             free_arena(self._words, arena)
             self.wake()
             return
-        run = self._bindings[model].bind(arena, rows, *self._memory.arena_columns(arena))
+        bindings = self._bindings[model]
+        run = bindings.kept.get((arena, rows)) or bindings.bind(arena, rows, *self._memory.arena_columns(arena))
         if cost_ns <= self._inline_ns_max:
             started_ns = time.monotonic_ns()
-            failure = _failure_of(run)
+            failure = run()
             self._finish(arena, model, rows, time.monotonic_ns() - started_ns, failure, BATCHES_INLINE)
         else:
             self._run_in_thread(arena, model, rows, run)
 
-    def _run_in_thread(self, arena: int, model: int, rows: int, run: Callable[[], None]) -> None:
+    def _run_in_thread(self, arena: int, model: int, rows: int, run: Run) -> None:
         def timed() -> tuple[Exception | None, int]:
             started_ns = time.monotonic_ns()
-            failure = _failure_of(run)
+            failure = run()
             return failure, time.monotonic_ns() - started_ns
 
         def done(future: asyncio.Future[tuple[Exception | None, int]]) -> None:
@@ -145,18 +144,17 @@ class BatchLoop:
         self, arena: int, model: int, rows: int, elapsed_ns: int, failure: Exception | None, where: int
     ) -> None:
         """A batch has run: its callers are told. One that failed is run again, each request by itself."""
-        count_batch(self._words, arena, where)
         if failure is None:
             self._costs[model].observe(rows, elapsed_ns)
-            self._tell(arena, model, {})
+            self._tell(arena, model, where, {})
             return
         slots = self._memory.arena_requests(arena)
         if len(slots) == 1:
-            self._tell(arena, model, {slots[0]: failure})
+            self._tell(arena, model, where, {slots[0]: failure})
         else:
-            self._run_apart(arena, model, slots)
+            self._run_apart(arena, model, where, slots)
 
-    def _run_apart(self, arena: int, model: int, slots: list[int]) -> None:
+    def _run_apart(self, arena: int, model: int, where: int, slots: list[int]) -> None:
         """One request's values may be what failed the batch: the others must not pay for it."""
         columns = self._memory.arena_columns(arena)
         spans = [(slot, *self._memory.rows_of(slot)) for slot in slots]
@@ -165,29 +163,31 @@ class BatchLoop:
         def each() -> dict[int, Exception]:
             failures = {}
             for slot, first, rows in spans:
-                failure = _failure_of(bindings.bind_rows(first, rows, *columns))
+                failure = bindings.bind_rows(first, rows, *columns)()
                 if failure is not None:
                     failures[slot] = failure
             return failures
 
         def done(future: asyncio.Future[dict[int, Exception]]) -> None:
             self._running = False
-            self._tell(arena, model, future.result())
+            self._tell(arena, model, where, future.result())
 
         self._running = True
         self._runner.start(each).add_done_callback(done)
 
-    def _tell(self, arena: int, model: int, failures: dict[int, Exception]) -> None:
+    def _tell(self, arena: int, model: int, where: int, failures: dict[int, Exception]) -> None:
         """Tells everybody who waits for a batch, and goes on with the next."""
         if self.answers is not None:
             for slot, failure in failures.items():
                 if self._memory.slots[slot]["connection"] != NO_CONNECTION:
                     self.answers.fail(slot, _status_of(failure))
             self.answers.answer_batch(arena)
-        finished = collect_finished(self._words, arena)
-        if finished:
-            self._tell_callers(arena, model, finished, failures)
-        free_arena(self._words, arena)
+        # Slots of Python callers, whoever still waits for them: none in a worker that only the fast lane feeds.
+        if self._submitted:
+            finished = collect_finished(self._words, arena)
+            if finished:
+                self._tell_callers(arena, model, finished, failures)
+        finish_arena(self._words, arena, where)
         self._publish()
         if self._peek[LANE_QUEUED_ROWS]:
             self.wake()
@@ -249,6 +249,7 @@ class BatchLoop:
         add_request(self._words, arena, slot, model, rows)
         waiting: asyncio.Future[dict[str, Array]] = self._loop.create_future()
         self._waiting[slot] = waiting
+        self._submitted = True
         self.wake()
         try:
             return await waiting
@@ -282,15 +283,6 @@ class Batcher:
         Raises StatusError: RESOURCE_EXHAUSTED where the queue is full, DEADLINE_EXCEEDED, or what the run failed with.
         """
         return await self._loop.submit(self._model, inputs, rows, deadline_ns)
-
-
-def _failure_of(run: Callable[[], None]) -> Exception | None:
-    """What a run raised, if anything: a batch that fails is answered like any other."""
-    try:
-        run()
-    except Exception as error:  # noqa: BLE001, whatever it is, somebody waits for the answer
-        return error
-    return None
 
 
 def _status_of(failure: Exception) -> StatusError:

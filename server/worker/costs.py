@@ -10,22 +10,19 @@ from __future__ import annotations
 from typing import Final
 
 BUCKETS: Final = 24
+ROWS_MAX: Final = 1 << (BUCKETS - 1)
 WEIGHT: Final = 0.2  # of the newest measurement: about ten batches are remembered
 
 
-def _bucket(rows: int) -> int:
-    return min(max(rows - 1, 0).bit_length(), BUCKETS - 1)
-
-
 class CostModel:
-    """Predicts nanoseconds of a batch from its rows."""
+    """Predicts nanoseconds of a batch from its rows, 1 to ROWS_MAX."""
 
     def __init__(self) -> None:
         self._cost_ns: list[float | None] = [None] * BUCKETS
 
     def observe(self, rows: int, cost_ns: int) -> None:
         """A batch of `rows` took `cost_ns`."""
-        bucket = _bucket(rows)
+        bucket = (rows - 1).bit_length()
         known = self._cost_ns[bucket]
         self._cost_ns[bucket] = float(cost_ns) if known is None else known + WEIGHT * (cost_ns - known)
 
@@ -34,12 +31,12 @@ class CostModel:
 
         Otherwise one hiccup would refuse every call with a deadline for ever, since nothing would be measured again.
         """
-        bucket = _bucket(rows)
+        bucket = (rows - 1).bit_length()
         self._cost_ns[bucket] = self.predict_ns(rows) * (1 - WEIGHT)
 
     def predict_ns(self, rows: int) -> int:
         """Expected cost. 0 before anything was observed: the first batch is tried where it stands."""
-        bucket = _bucket(rows)
+        bucket = (rows - 1).bit_length()
         exact = self._cost_ns[bucket]
         if exact is not None:
             return round(exact)

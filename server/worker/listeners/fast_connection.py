@@ -1,7 +1,7 @@
 """One connection of the fast lane: uvloop's protocol, once per socket read, and nothing per request.
 
 Used by `fast_lane`, which owns the lane. Always: bytes go from the socket into the worker's one inbox and are read by
-a kernel before anything else can happen; what leaves is handed to `write` as `bytes`, since uvloop keeps a view of it.
+a kernel before anything else can happen.
 """
 
 from __future__ import annotations
@@ -10,7 +10,13 @@ import asyncio
 import fcntl
 import sys
 import termios
+import time
 from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from native.http2.session import receive
 
 NO_INDEX = -1
 # How long a closing peer may take to read what is left for it.
@@ -18,13 +24,20 @@ CLOSE_GRACE_S = 1.0
 
 
 class ConnectionEvents(Protocol):
-    """Who is told what happens to a connection: the fast lane. inbox: where sockets are read into, one at a time."""
+    """Who is told what happens to a connection: the fast lane.
 
+    words: the lane's block. inbox: where sockets are read into, one at a time. turn_scheduled: `schedule_turn` was
+    called already in this turn of the loop.
+    """
+
+    words: npt.NDArray[np.int64]
     inbox: memoryview
+    inbox_address: int
+    turn_scheduled: bool
 
     def opened(self, connection: FastConnection) -> None: ...
 
-    def received(self, index: int, count: int) -> None: ...
+    def schedule_turn(self) -> None: ...
 
     def paused(self, connection: FastConnection) -> None: ...
 
@@ -53,7 +66,11 @@ class FastConnection(asyncio.BufferedProtocol):
         return self.listener.inbox
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.listener.received(self.index, nbytes)
+        """A socket read: with `get_buffer`, all the Python that its requests cost before their batch runs."""
+        listener = self.listener
+        receive(listener.words, self.index, listener.inbox_address, nbytes, time.monotonic_ns())
+        if not listener.turn_scheduled:
+            listener.schedule_turn()
 
     def eof_received(self) -> bool:
         return False
@@ -87,10 +104,6 @@ class FastConnection(asyncio.BufferedProtocol):
         held = bytearray(4)
         fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, held)
         return self.transport.get_write_buffer_size() + int.from_bytes(held, sys.byteorder)
-
-    def write(self, content: bytes) -> None:
-        if self.transport is not None:
-            self.transport.write(content)
 
     def close(self) -> None:
         """Ends the connection: what is written still goes out, unless the peer has stopped reading."""

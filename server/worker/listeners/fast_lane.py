@@ -60,11 +60,11 @@ class FastLaneListener:
         self._loop = asyncio.get_running_loop()
         self.failure: asyncio.Future[None] = self._loop.create_future()
         self._lane = lane
-        self._words = lane.words
+        self.words = lane.words
         self._peek = lane.words.data  # plain ints, cheaper than numpy's
         self._outbox = lane.outbox.data
         self.inbox = lane.inbox.data
-        self._inbox_address = address_of(lane.inbox)
+        self.inbox_address = address_of(lane.inbox)
         self._batches = batches
         self._connections: list[FastConnection | None] = [None] * lane.limits.connections_max
         self._handed = HandedCalls(serving, lane, self.flush_soon)
@@ -73,7 +73,7 @@ class FastLaneListener:
         )
         # Connections whose sockets are full, and how much they held when last looked at.
         self._paused: dict[FastConnection, int] = {}
-        self._flush_scheduled = False
+        self.turn_scheduled = False
         # With one connection there is no other socket whose rows a batch could wait for.
         self._only_connection = False
         self._tick_s = TICK_S
@@ -92,7 +92,7 @@ class FastLaneListener:
         The kernel that called nghttp2 sees the count move and cuts the connection off.
         """
         if threading.current_thread() is threading.main_thread():
-            self._words[LANE_CALLBACK_ERRORS] += 1
+            self.words[LANE_CALLBACK_ERRORS] += 1
         self._previous_hook(unraisable)
 
     # --- What connections tell -----------------------------------------------------------------------------------
@@ -107,18 +107,22 @@ class FastLaneListener:
         self._only_connection = self._lane.connection_count == 1
         self.flush_soon()
 
-    def received(self, index: int, count: int) -> None:
-        """A socket read: the only Python between the kernel and the callbacks."""
-        session.receive(self._words, index, self._inbox_address, count, time.monotonic_ns())
-        if self._peek[LANE_QUEUED_ROWS]:
-            if self._only_connection:
-                self._batches.run_now()
-            else:
-                self._batches.wake()
+    def schedule_turn(self) -> None:
+        """Sockets were read, or there is something to send: see to it once all that are readable now have been read."""
+        if self._only_connection:
+            self._turn()
+        elif not self.turn_scheduled:
+            self.turn_scheduled = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self.turn_scheduled = False
         if self._peek[LANE_HANDED_COUNT]:
             self._handed.take()
+        if self._peek[LANE_QUEUED_ROWS]:
+            self._batches.run()
         if self._peek[LANE_TOUCHED_COUNT]:
-            self.flush_soon()
+            self.flush()
 
     def paused(self, connection: FastConnection) -> None:
         if connection.index >= 0:
@@ -130,7 +134,7 @@ class FastLaneListener:
         self._paused.pop(connection, None)
         if connection.index >= 0:
             self._lane.connections["paused"][connection.index] = 0
-            touch(self._words, connection.index)
+            touch(self.words, connection.index)
             self.flush_soon()
 
     def lost(self, connection: FastConnection) -> None:
@@ -143,11 +147,11 @@ class FastLaneListener:
 
     # --- What batches tell ---------------------------------------------------------------------------------------
     def answer_batch(self, arena: int) -> None:
-        answers.answer_batch(self._words, arena, time.monotonic_ns())
+        answers.answer_batch(self.words, arena, time.monotonic_ns())
         self.flush()
 
     def refuse_expired(self, expired: npt.NDArray[np.int64], count: int) -> None:
-        answers.refuse_expired(self._words, expired, count)
+        answers.refuse_expired(self.words, expired, count)
         self.flush_soon()
 
     def fail(self, slot: int, error: StatusError) -> None:
@@ -155,27 +159,25 @@ class FastLaneListener:
 
     # --- What leaves ---------------------------------------------------------------------------------------------
     def flush_soon(self) -> None:
-        """Sends what there is to send once this turn of the loop has read its sockets."""
-        if not self._flush_scheduled:
-            self._flush_scheduled = True
-            self._loop.call_soon(self._scheduled_flush)
-
-    def _scheduled_flush(self) -> None:
-        self._flush_scheduled = False
-        if self._peek[LANE_TOUCHED_COUNT]:
-            self.flush()
+        """Sends what there is to send, in the loop's next turn."""
+        if not self.turn_scheduled:
+            self.turn_scheduled = True
+            self._loop.call_soon(self._turn)
 
     def flush(self) -> None:
-        """Writes what all touched connections have to send: one kernel call, one write per connection."""
+        """Writes what all touched connections have to send: one kernel call, one write per connection.
+
+        As `bytes`: uvloop keeps a view of what it is given, and the outbox is filled again.
+        """
         more = session.MORE
         while more:
-            more = session.flush_touched(self._words)
+            more = session.flush_touched(self.words)
             for index, start, end, close in self._lane.segments[: self._peek[LANE_SEGMENT_COUNT]].tolist():
                 connection = self._connections[index]
                 if connection is None:
                     continue
-                if end > start:
-                    connection.write(bytes(self._outbox[start:end]))
+                if end > start and connection.transport is not None:
+                    connection.transport.write(bytes(self._outbox[start:end]))
                 if close:
                     connection.close()
 
@@ -189,7 +191,7 @@ class FastLaneListener:
 
     def _tick(self) -> None:
         self._note_progress()
-        session.tick(self._words, time.monotonic_ns(), AGE_JITTER_NS)
+        session.tick(self.words, time.monotonic_ns(), AGE_JITTER_NS)
         self._handed.drop_cancelled()
         self.flush_soon()
         self._ticking = self._loop.call_later(self._tick_s, self._tick)
@@ -198,10 +200,10 @@ class FastLaneListener:
     def begin_drain(self) -> None:
         """GOAWAY to all: no new connections; calls that are under way, or on the wire already, are answered."""
         self._acceptor.stop()
-        self._words[LANE_NOW_NS] = time.monotonic_ns()
+        self.words[LANE_NOW_NS] = time.monotonic_ns()
         for connection in self._connections:
             if connection is not None:
-                session.go_away(self._words, connection.index, session.GOAWAY_NOTICE)
+                session.go_away(self.words, connection.index, session.GOAWAY_NOTICE)
         self._tick_s = DRAIN_TICK_S
         if self._ticking is not None:
             self._ticking.cancel()

@@ -21,6 +21,9 @@ Array = npt.NDArray[Any]
 
 KEPT_MAX: Final = 512
 
+# A run that was bound: None, or what it failed with. It never raises, since somebody waits for each batch's end.
+Run = Callable[[], Exception | None]
+
 
 class Bindings:
     """Bindings of one session. fails: turns what ONNX Runtime raises into what a caller is told."""
@@ -36,25 +39,20 @@ class Bindings:
         self._signature = signature
         self._errors = errors
         self._fails = fails
-        self._kept: OrderedDict[tuple[int, int], Callable[[], None]] = OrderedDict()
+        self.kept: OrderedDict[tuple[int, int], Run] = OrderedDict()
 
-    def bind(self, arena: int, rows: int, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Callable[[], None]:
-        """A run of the first `rows` rows of an arena's columns, [max_rows, ...] each, in declared order.
+    def bind(self, arena: int, rows: int, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Run:
+        """Binds the first `rows` rows of an arena's columns, [max_rows, ...] each, in declared order, and keeps that.
 
-        Calling it raises what `fails` makes of ONNX Runtime's error.
+        Look into `kept` first, by (arena, rows).
         """
-        key = (arena, rows)
-        kept = self._kept.get(key)
-        if kept is None:
-            kept = self.bind_rows(0, rows, inputs, outputs)
-            self._kept[key] = kept
-            if len(self._kept) > KEPT_MAX:
-                self._kept.popitem(last=False)
-        return kept
+        run = self.bind_rows(0, rows, inputs, outputs)
+        self.kept[arena, rows] = run
+        if len(self.kept) > KEPT_MAX:
+            self.kept.popitem(last=False)
+        return run
 
-    def bind_rows(
-        self, first: int, rows: int, inputs: tuple[Array, ...], outputs: tuple[Array, ...]
-    ) -> Callable[[], None]:
+    def bind_rows(self, first: int, rows: int, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Run:
         """Like `bind`, for rows from `first` on, and not kept."""
         binding = self._session.io_binding()
         for spec, column in zip(self._signature.inputs, inputs, strict=True):
@@ -65,11 +63,14 @@ class Bindings:
             binding.bind_output(spec.name, "cpu", 0, _element_type(spec.datatype), part.shape, part.ctypes.data)
         session, errors, fails = self._session, self._errors, self._fails
 
-        def run() -> None:
+        def run() -> Exception | None:
             try:
                 session.run_with_iobinding(binding)
             except errors as error:
-                raise fails(error) from error
+                return fails(error)
+            except Exception as error:  # noqa: BLE001, an error of our own is told to those who wait, too
+                return error
+            return None
 
         return run
 
