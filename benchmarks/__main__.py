@@ -1,7 +1,8 @@
 """`make bench`: one table from one interleaved run: Roost, its transport's and model's limits, a plain server.
 
 Writes bench.json and bench.md into `--out`, and the page of the documentation where `--page` names it. Exit codes:
-0 all answers were right; 1 one was wrong, or with `--check` a target was missed; 2 something is not installed.
+0 all answers were right; 1 one was wrong, with `--check` a target was missed, or a disturbed run was to be published by
+`--page`; 2 something is not installed.
 """
 
 from __future__ import annotations
@@ -95,8 +96,14 @@ def main() -> int:
     show(result, console)
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "bench.json").write_text(as_json(result))
-    for page in filter(None, (arguments.out / "bench.md", arguments.page)):
-        page.write_text(as_page(result))
+    (arguments.out / "bench.md").write_text(as_page(result))
+    if result.disturbance is not None:
+        print(f"bench: {result.disturbance}", file=sys.stderr)
+    if arguments.page is not None:
+        if result.disturbance is not None:
+            print(f"bench: {arguments.page} stays as it is.", file=sys.stderr)
+            return 1
+        arguments.page.write_text(as_page(result))
     return 1 if arguments.check and not result.passed else 0
 
 
@@ -105,7 +112,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one short round of everything: figures are rough")
     parser.add_argument("--check", action="store_true", help="exit code 1 where a target is missed")
     parser.add_argument("--out", type=Path, default=Path("build"), help="folder for bench.json and bench.md")
-    parser.add_argument("--page", type=Path, help="also write the page here, such as docs/benchmarks.md")
+    parser.add_argument("--page", type=Path, help="also write the page here, unless the run was disturbed")
     parser.add_argument("--registry", type=Path, default=Path(".roost/registry"), help="where the employment model is")
     return parser.parse_args()
 

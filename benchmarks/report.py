@@ -32,6 +32,9 @@ COLUMNS = (
     "requests/s : plain",
     "CPU : plain",
 )
+OTHERS_SHARE_MAX = 0.1
+SHARE_MAX = 1.05  # above 1 by as much as a quiet machine's rounds differ
+
 BARE_COLUMNS = ("batch of", "rows/s", "us/batch", "us/row")
 TARGET_COLUMNS = ("target", "wanted", "got", "")
 
@@ -58,7 +61,22 @@ class Result:
     @property
     def others_share(self) -> float:
         """The largest share of the server's core that work outside the run took in any row's median round."""
-        return max(cell.others_share for cell in self.cells)
+        return max(self.batched.others_share, *(cell.others_share for cell in self.cells))
+
+    @property
+    def disturbance(self) -> str | None:
+        """Why the figures are not to be published, or None: ratios mislead too, once neighbours take turns as well."""
+        if self.others_share > OTHERS_SHARE_MAX:
+            return (
+                f"other work took {_percent(self.others_share)} of the server's core, expected at most "
+                f"{_percent(OTHERS_SHARE_MAX)}. Run it again while the machine does nothing else."
+            )
+        if self.batched.share > SHARE_MAX:
+            return (
+                f"employment: {_percent(self.batched.share)} of what bare ONNX Runtime can do was served, which cannot "
+                "be: the bare runs were disturbed. Run it again while the machine does nothing else."
+            )
+        return None
 
 
 def compared(cell: Cell, cells: Sequence[Cell]) -> tuple[Cell, Cell]:

@@ -17,8 +17,9 @@ from benchmarks.contenders import METHODS, Contender, contender, nghttpd_name, p
 from benchmarks.cpu_time import busy_us, cpu_us, descendants, rss_bytes
 from benchmarks.h2load import Aim, Load, LoadRun, WrongRun, read_summary
 from benchmarks.h2load_body import HEADERS, PREDICT_PATH
-from benchmarks.machine import what_is_missing
+from benchmarks.machine import Machine, what_is_missing
 from benchmarks.models import mlp_model
+from benchmarks.report import Result
 from benchmarks.runs import Cell, Measurement, Plan, cpu_ratio, throughput_ratio
 from benchmarks.servers import REPOSITORY, plain_command, served
 from benchmarks.targets import BUSY, ONE, Target, targets
@@ -26,6 +27,7 @@ from benchmarks.verifier import Verifier
 from loadtests.verified_pool import WrongAnswer, verified_pool
 
 AIM = Aim("http://127.0.0.1:1/x", Path("body"), HEADERS, reply_body_bytes=65)
+MACHINE = Machine("cpu", 2, "6", "3.11", "0", "0", "0", "1.52.0", "h2load")
 SUMMARY = """
 finished in 639.82ms, 31258.74 req/s, 2.83MB/s
 requests: 20000 total, 20000 started, 20000 done, 20000 succeeded, 0 failed, 0 errored, 0 timeout
@@ -140,7 +142,7 @@ def test_each_target_is_missed_when_its_figure_is_just_short() -> None:
                 cell(roost_name(method), ONE, (1.0, 1.0), p50_us=p50_us),
                 cell(plain_name(method), ONE, (1.0, 1.0), p50_us=100.0),
             ]
-        batched = BatchedResult([], 16, [Pair(share, 1.0, 1.0)], 0)
+        batched = BatchedResult([], 16, [Pair(share, 1.0, 1.0, 0.0)], 0)
         return [target.passed for target in targets(cells, batched)]
 
     assert judged(2.0, 0.6, 0.02, 50.0, 0.9) == [True] * 9
@@ -149,6 +151,25 @@ def test_each_target_is_missed_when_its_figure_is_just_short() -> None:
     assert judged(2.0, 0.6, 0.021, 50.0, 0.9) == ([True, True, False, True] * 2) + [True]
     assert judged(2.0, 0.6, 0.02, 51.0, 0.9) == ([True, True, True, False] * 2) + [True]
     assert judged(2.0, 0.6, 0.02, 50.0, 0.89) == [True] * 8 + [False]
+
+
+@pytest.mark.parametrize(
+    ("row_others", "pair_others", "share", "why"),
+    [
+        (0.1, 0.1, 1.0, None),
+        (0.11, 0.0, 0.9, "other work took 11 % of the server's core"),
+        (0.0, 0.11, 0.9, "other work took 11 % of the server's core"),
+        (0.0, 0.0, 1.25, "125 % of what bare ONNX Runtime can do was served, which cannot be"),
+    ],
+)
+def test_a_disturbed_run_is_not_for_publishing(
+    row_others: float, pair_others: float, share: float, why: str | None
+) -> None:
+    one = Contender("one", AIM, 1, "", "", (), "", "")
+    cells = [Cell(one, BUSY, [Measurement(1.0, 1.0, row_others)])]
+    batched = BatchedResult([], 16, [Pair(share, 1.0, 1.0, pair_others)], 0)
+    found = Result(MACHINE, "make bench", cells, [], batched, []).disturbance
+    assert found is None if why is None else why in str(found)
 
 
 def test_a_target_says_what_it_wanted() -> None:
