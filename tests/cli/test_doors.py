@@ -7,7 +7,7 @@ import pytest
 from server.cli import doors
 from server.cli.configuration import ConfigurationError
 from server.cli.doors import choose_listener, open_doors
-from server.cli.sockets import held_port, listening_socket, port_of
+from server.cli.sockets import held_port, listening_socket, lock_name, port_of
 from server.settings import ServerSettings
 
 ANY = "127.0.0.1:0"
@@ -56,6 +56,38 @@ def test_a_port_that_somebody_listens_on_is_refused_by_key(take, shared: bool) -
         f"server.http: expected a free port, got '{address}': Address already in use. "
         "Choose another, or 0 for any that is free.",
     )
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+@pytest.mark.parametrize("take", [listening_socket, held_port])
+def test_a_port_that_somebody_holds_is_refused_before_anybody_listens(take, host: str) -> None:  # type: ignore[no-untyped-def]
+    with held_port("server.admin", ANY) as held, pytest.raises(ConfigurationError, match="Address already in use"):
+        take("server.listen", f"{host}:{port_of(held)}")
+
+
+def test_of_two_that_hold_a_port_in_the_same_moment_one_is_refused() -> None:
+    with held_port("x", ANY) as free:
+        address, name = f"127.0.0.1:{port_of(free)}", lock_name(free)
+    with socket.socket(socket.AF_UNIX) as first:
+        first.bind(name)
+        with pytest.raises(ConfigurationError, match=r"server\.listen: .* Address already in use"):
+            held_port("server.listen", address)
+    held_port("server.listen", address).close()
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["fast", "grpcio"])
+def test_a_port_is_held_again_at_once_after_its_server_ended(shared: bool) -> None:
+    """Its connections are in TIME_WAIT, since it was the first to close them."""
+    with socket.socket() as ended:
+        ended.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        ended.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
+        ended.bind(("127.0.0.1", 0))
+        ended.listen()
+        address = f"127.0.0.1:{port_of(ended)}"
+        with socket.create_connection(("127.0.0.1", port_of(ended)), timeout=5) as client:
+            ended.accept()[0].close()
+            assert client.recv(1) == b""
+    held_port("server.listen", address).close()
 
 
 def test_a_start_that_found_a_port_taken_leaves_none_open() -> None:

@@ -249,3 +249,17 @@ def test_a_port_that_is_taken_ends_the_start_with_exit_code_2(start: Callable[..
         server = start(http=f"127.0.0.1:{port_of(other)}")
         assert server.process.wait(LIMIT_S) == 2
     assert "server.http: expected a free port" in server.log.read_text()
+
+
+def test_of_two_parents_only_one_gets_a_port_that_nobody_listens_on_yet(
+    start: Callable[..., Server], tmp_path: Path
+) -> None:
+    """With grpcio the workers listen, which the stand-ins never do: a start that is still loading its models."""
+    address = start(listener="grpcio").wait_ready()["listen"]
+    (folder := tmp_path / "second").mkdir()
+    second = Server(folder, listener="grpcio", listen=address)
+    try:
+        assert second.process.wait(LIMIT_S) == 2
+        assert f"server.listen: expected a free port, got '{address}'" in second.log.read_text()
+    finally:
+        second.clean_up()
