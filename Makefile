@@ -77,6 +77,8 @@ test: setup  ## run the test suite (TESTS=folder for a part of it)
 	@# Exit 5 is "nothing of this kind there", which TESTS may well have asked for.
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not slow and not alone' $(TESTS) || [ $$? -eq 5 ]
 	$(BIN)/python -m pytest -q -m 'alone and not slow' $(TESTS) || [ $$? -eq 5 ]
+	@# The kernels' benchmarks once through, unmeasured, so that they can be run when somebody wants their figures.
+	@if [ -z "$(TESTS)" ]; then $(BIN)/python -m pytest -q --benchmark-disable benchmarks/kernels; fi
 
 test-slow: setup  ## run the tests that take minutes: the image's steps from an empty root
 	$(BIN)/python -m pytest -q -m slow $(TESTS)

@@ -320,6 +320,8 @@ def tick(lane: Words, now_ns: int, age_jitter_ns: int) -> None:
             continue
         connection.empty_data_frames //= 2
         connection.priority_frames //= 2
+        # Slowly, so that a long connection is not cut off for what a peer got wrong over days.
+        connection.resets_sent = max(connection.resets_sent - 1, 0)
         if connection.settings_sent_ns != 0 and (now_ns - connection.settings_sent_ns > lane[LANE_SETTINGS_ACK_NS_MAX]):
             cut_off(lane, index, CUTOFF_SETTINGS_ACK_TIMEOUT)
             continue

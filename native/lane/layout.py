@@ -64,7 +64,6 @@ LANE_READY: Final = 38  # address of int64[arenas]: sealed arenas in the order o
 LANE_READY_HEAD: Final = 39
 LANE_READY_COUNT: Final = 40
 LANE_FINISHED: Final = 41  # address of int64[slots]: answered slots that belong to no connection
-LANE_DRAINING: Final = 43  # 1: no new work from streams that open after the last GOAWAY
 LANE_CALLBACK_ERRORS: Final = 44  # exceptions that escaped a callback, set by `sys.unraisablehook`
 LANE_ASSEMBLING_BYTES: Final = 45
 LANE_QUEUED_ROWS: Final = 46

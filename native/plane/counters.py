@@ -107,7 +107,6 @@ CUTOFF_REASONS: Final = (
     "empty_data_frames",
     "priority_frames",
     "reply_bytes",
-    "executing_requests",
     "protocol_error",
     "callback_error",
     "connections_max",
@@ -181,12 +180,11 @@ CUTOFF_OUTBOUND_FRAMES: Final = CUTOFFS + 6
 CUTOFF_EMPTY_DATA_FRAMES: Final = CUTOFFS + 7
 CUTOFF_PRIORITY_FRAMES: Final = CUTOFFS + 8
 CUTOFF_REPLY_BYTES: Final = CUTOFFS + 9
-CUTOFF_EXECUTING_REQUESTS: Final = CUTOFFS + 10
-CUTOFF_PROTOCOL_ERROR: Final = CUTOFFS + 11
-CUTOFF_CALLBACK_ERROR: Final = CUTOFFS + 12
-CUTOFF_CONNECTIONS_MAX: Final = CUTOFFS + 13
-CUTOFF_CONNECTION_AGE: Final = CUTOFFS + 14
-CUTOFF_BAD_PREFACE: Final = CUTOFFS + 15
+CUTOFF_PROTOCOL_ERROR: Final = CUTOFFS + 10
+CUTOFF_CALLBACK_ERROR: Final = CUTOFFS + 11
+CUTOFF_CONNECTIONS_MAX: Final = CUTOFFS + 12
+CUTOFF_CONNECTION_AGE: Final = CUTOFFS + 13
+CUTOFF_BAD_PREFACE: Final = CUTOFFS + 14
 
 REFUSALS: Final = _count(
     "roost_refusals", Kind.COUNTER, "Calls refused by a bound, by reason", Label("reason", REFUSAL_REASONS)

@@ -241,8 +241,12 @@ class BatchLoop:
             )
         first = int(self._memory.arenas[arena]["rows"])
         columns, _outputs = self._memory.arena_columns(arena)
-        for tensor, column in zip(self._memory.directory.models[model].inputs, columns, strict=True):
-            column[first : first + rows] = inputs[tensor.name]
+        try:
+            for tensor, column in zip(self._memory.directory.models[model].inputs, columns, strict=True):
+                column[first : first + rows] = inputs[tensor.name]
+        except (KeyError, ValueError, TypeError):
+            release_slot(self._words, slot)
+            raise
         entry = self._memory.slots[slot]
         entry["method"] = METHOD_OTHER
         entry["deadline_ns"] = deadline_ns or 0

@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]  # it starts seven servers and measures them, whatever else the machine does
+from benchmarks.targets import THROUGHPUT_TO_NGHTTPD_MIN, THROUGHPUT_TO_PLAIN_MIN
+
+# It starts seven servers and measures them, whatever else the machine does.
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
 
 METHODS = ("Predict", "ModelInfer")
 SERVERS = ("Roost, {}", "nghttpd, {} body", "Roost on grpcio, {}", "plain grpc.aio, {}")
@@ -49,6 +52,20 @@ def test_answers_of_every_model_server_are_read_beside_the_load(quick_run: dict[
 def test_a_request_costs_at_most_four_times_the_cpu_of_its_transport(quick_run: dict[str, Any], method: str) -> None:
     (row,) = [row for row in quick_run["rows"] if row["contender"] == f"Roost, {method}" and row["in_flight"] == 256]
     assert row["cpu_to_nghttpd"] <= CPU_TO_NGHTTPD_MAX
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_speed_is_far_above_a_python_server_and_near_the_transports(quick_run: dict[str, Any], method: str) -> None:
+    """A short run on a busy machine: half of what `make bench BENCH=--check` wants."""
+    (row,) = [row for row in quick_run["rows"] if row["contender"] == f"Roost, {method}" and row["in_flight"] == 256]
+    assert row["throughput_to_nghttpd"] >= THROUGHPUT_TO_NGHTTPD_MIN / 2
+    assert row["throughput_to_plain"] >= THROUGHPUT_TO_PLAIN_MIN / 2
+
+
+def test_one_call_in_flight_is_answered_sooner_than_by_a_python_server(quick_run: dict[str, Any]) -> None:
+    got = [target["got"] for target in quick_run["targets"] if "p50" in target["what"]]
+    assert len(got) == len(METHODS)
+    assert max(got) < 1
 
 
 def test_bare_onnx_runtime_is_measured_at_every_batch_size(quick_run: dict[str, Any]) -> None:
