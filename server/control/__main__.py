@@ -20,6 +20,7 @@ import uvicorn
 from native.plane.layout import PLANE_CONTROL_READY, Plane
 from server.control.admin import Admin
 from server.control.http import application
+from server.control.http_connection import HttpConnection
 from server.control.plane_reader import PlaneReader
 from server.logs import start_logging
 from server.processes import ControlSpec
@@ -41,7 +42,7 @@ async def control(spec: ControlSpec) -> None:
     reader = PlaneReader(plane)
     admin = Admin(reader, spec.admin_host, spec.admin_port)
     configuration = uvicorn.Config(
-        application(reader, spec.listen), log_config=None, access_log=False, lifespan="off", limit_concurrency=256
+        application(reader, spec.listen), http=HttpConnection, log_config=None, access_log=False, lifespan="off"
     )
     http = HttpServer(configuration)
     stop = asyncio.Event()

@@ -1,5 +1,6 @@
 """The control process itself, on real sockets."""
 
+import http.client
 import json
 import signal
 import socket
@@ -7,6 +8,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import grpc
@@ -18,6 +20,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from native.plane.layout import PLANE_CONTROL_READY, Plane, WorkerState
 from server.cli.children import CONTROL_COMMAND, Child, start_child
 from server.cli.sockets import held_port, listening_socket, port_of
+from server.control.http_connection import WAIT_S
 from server.processes import ControlSpec
 from server.settings import Settings
 
@@ -36,23 +39,23 @@ class Running:
 @pytest.fixture
 def running() -> Iterator[Running]:
     plane = Plane.create(1)
-    http, admin = listening_socket("http", "127.0.0.1:0"), held_port("admin", "127.0.0.1:0")
+    web, admin = listening_socket("http", "127.0.0.1:0"), held_port("admin", "127.0.0.1:0")
     spec = ControlSpec(
-        http_fd=http.fileno(),
+        http_fd=web.fileno(),
         admin_host="127.0.0.1",
         admin_port=port_of(admin),
         listen="127.0.0.1:1",
         plane_fd=plane.fd,
         settings=Settings(),
     )
-    process = start_child(CONTROL_COMMAND, spec, (http.fileno(), plane.fd))
+    process = start_child(CONTROL_COMMAND, spec, (web.fileno(), plane.fd))
     try:
         wait_until(lambda: plane.words[PLANE_CONTROL_READY] == process.pid)
-        yield Running(plane, port_of(http), port_of(admin), process)
+        yield Running(plane, port_of(web), port_of(admin), process)
     finally:
         process.kill()
         process.wait()
-        http.close()
+        web.close()
         admin.close()
 
 
@@ -88,6 +91,40 @@ def test_a_watcher_is_told_of_every_change(running: Running) -> None:
 def test_http_answers_on_the_inherited_socket(running: Running) -> None:
     with urllib.request.urlopen(f"http://127.0.0.1:{running.http}/health/live", timeout=LIMIT_S) as answer:
         assert json.load(answer) == {"live": True}
+
+
+def test_health_answers_beside_300_connections_that_say_nothing_and_all_of_them_are_closed(running: Running) -> None:
+    with ExitStack() as stack:
+        address = ("127.0.0.1", running.http)
+        opened = time.monotonic()
+        silent = [stack.enter_context(socket.create_connection(address, timeout=LIMIT_S)) for _ in range(300)]
+        with urllib.request.urlopen(f"http://127.0.0.1:{running.http}/health/live", timeout=LIMIT_S) as answer:
+            assert answer.status == 200
+        assert is_closed(silent[0]), "the first gave way to those above CONNECTIONS_MAX"
+        assert time.monotonic() - opened < WAIT_S
+        assert all(is_closed(one) for one in silent)
+
+
+def test_a_request_that_never_ends_is_closed_and_one_connection_may_ask_again_and_again(running: Running) -> None:
+    address = ("127.0.0.1", running.http)
+    with socket.create_connection(address, timeout=LIMIT_S) as half:
+        half.sendall(b"GET /health/live HTTP/1.1\r\nhost: a\r\n")
+        asking = http.client.HTTPConnection(*address, timeout=LIMIT_S)
+        until = time.monotonic() + 2.2 * WAIT_S
+        while time.monotonic() < until:
+            asking.request("GET", "/health/live")
+            assert asking.getresponse().read() == b'{"live":true}'
+            assert asking.sock is not None, "the server closed it"
+            time.sleep(WAIT_S / 4)
+        asking.close()
+        assert is_closed(half)
+
+
+def is_closed(client: socket.socket) -> bool:
+    try:
+        return client.recv(1) == b""
+    except ConnectionResetError:
+        return True
 
 
 def test_it_ends_with_exit_code_0_on_sigterm(running: Running) -> None:
