@@ -57,8 +57,19 @@ def test_what_the_image_writes_is_mounted_and_the_root_is_not_writable() -> None
     assert volume in re.findall(r"mountPath: (\S+)", deployment)
 
 
-def test_the_grace_period_outlasts_the_drain() -> None:
-    assert "terminationGracePeriodSeconds: {{ add .Values.drainTimeoutSeconds 5 }}" in template("deployment.yaml")
+def test_the_grace_period_outlasts_the_wait_before_the_drain_and_the_drain() -> None:
+    deployment = template("deployment.yaml")
+    grace = re.search(r"terminationGracePeriodSeconds: \{\{ add \.Values\.drainTimeoutSeconds (\d+) }}", deployment)
+    wait = re.search(r'preStop:\n\s+exec: \{command: \[sleep, "(\d+)"]}', deployment)
+    assert grace is not None
+    assert wait is not None
+    assert 0 < int(wait[1]) < int(grace[1])
+
+
+def test_a_pod_whose_http_port_fails_is_not_restarted() -> None:
+    liveness = re.search(r"livenessProbe:\n\s+(\w+):", template("deployment.yaml"))
+    assert liveness is not None
+    assert liveness[1] in {"grpc", "exec"}
 
 
 @needs_helm
