@@ -29,7 +29,6 @@ from registry_client.manifest import (
     read_manifest,
     sha256_hex,
 )
-from registry_client.onnx_model import read_onnx
 
 _DIGEST_FILE_BYTES_MAX = 4096
 _DAMAGED = "Do not serve it: fetch it again from the registry, or bundle it anew."
@@ -92,6 +91,9 @@ def check_files(bundle: VerifiedBundle, expected_digest: str) -> None:
 
 def check_contents(bundle: VerifiedBundle, run: Run | None = None) -> None:
     """The model's signature and labels are the manifest's, the golden examples fit and, given `run`, come out."""
+    # Imported here: who only resolves or copies, as the server's parent does, keeps onnx out of its memory.
+    from registry_client.onnx_model import read_onnx
+
     model = read_onnx(bundle.model_bytes)
     if model.signature != bundle.manifest.signature:
         raise VerificationFailed(

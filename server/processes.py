@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from server.settings import Settings
 
+BARE_FILE_VERSION: Final = "0"
+"""The version of a bare file, which no registry counts."""
+
 EXIT_OK: Final = 0
 EXIT_REFUSED: Final = 78
 """A worker's way to say that starting it again will not help: a configuration or a model was refused (EX_CONFIG)."""
@@ -23,8 +26,22 @@ class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class ModelPin(Spec):
+    """Which bytes a model's name stands for, from the server's start to its end.
+
+    version: the registry's number, or BARE_FILE_VERSION. digest: sha256 in hex, of the bundle's manifest or the file.
+    """
+
+    name: str
+    version: str
+    digest: str
+
+
 class WorkerSpec(Spec):
     """One worker. generation: 1 at first start, one more at each restart of this index.
+
+    pins: one for each model, so that all workers, and those started again, load the same bytes. Empty where a worker is
+    started by itself, without a parent: it then takes what the settings name now.
 
     listener: what "auto" came to. listen_fd: with "fast" the one listening socket that all workers accept from; None
     with "grpcio", where each worker binds listen_host and listen_port itself, with SO_REUSEPORT. listen_port is never
@@ -39,6 +56,7 @@ class WorkerSpec(Spec):
     listen_port: int
     plane_fd: int
     settings: Settings
+    pins: tuple[ModelPin, ...] = ()
 
 
 class ControlSpec(Spec):

@@ -2,7 +2,8 @@
 
 Used by `roost serve`. It reads no request and loads no model, compiler or registry, so that it has no reason to fail.
 One loop waits for signals (SIGCHLD too, by sigtimedwait) and for the next due time: no threads, no handlers, no races.
-Always: a child that ended unasked is started again with backoff; SIGTERM ends in exit 0 within the drain's limit.
+Always: a child that ended unasked is started again with backoff, a worker with the very models of the first start;
+SIGTERM ends in exit 0 within the drain's limit.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from server.cli.backoff import SECOND_NS, START_FAILURES_MAX, Restarts
 from server.cli.children import CONTROL_COMMAND, WARM_COMMAND, WORKER_COMMAND, Child, start_child
 from server.cli.doors import Doors
 from server.cli.ready_file import write_ready_file
-from server.processes import EXIT_OK, EXIT_REFUSED, ControlSpec, WorkerSpec
+from server.processes import EXIT_OK, EXIT_REFUSED, ControlSpec, ModelPin, WorkerSpec
 from server.settings import Settings
 
 log = logging.getLogger("roost.parent")
@@ -82,9 +83,15 @@ class Parent:
     """Call `run` once, from the main thread of a process without other threads."""
 
     def __init__(
-        self, settings: Settings, doors: Doors, commands: Commands, announce: Callable[[], None] | None = None
+        self,
+        settings: Settings,
+        pins: Sequence[ModelPin],
+        doors: Doors,
+        commands: Commands,
+        announce: Callable[[], None] | None = None,
     ) -> None:
         self._settings = settings
+        self._pins = tuple(pins)
         self._doors = doors
         self._commands = commands
         self._announce = announce
@@ -202,6 +209,7 @@ class Parent:
             listen_port=self._doors.listen_port,
             plane_fd=self._plane.fd,
             settings=self._settings,
+            pins=self._pins,
         )
 
     def _reap(self) -> None:

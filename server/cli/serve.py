@@ -1,6 +1,7 @@
 """`roost serve`: the flags, the settings they make, and what people read while it starts.
 
-Always: a wrong setting is one line on standard error and exit code 2, before anything is started.
+Always: a wrong setting is one line on standard error and exit code 2, before anything is started; a model that is not
+there is a line and exit code 78.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ import typer
 from server.cli.configuration import ConfigurationError, Values, load_settings
 from server.cli.doors import Doors, open_doors
 from server.cli.parent import Commands, Parent
+from server.cli.pinning import PinningFailed, described, pin_models
 from server.logs import start_logging
-from server.settings import ModelSettings, Settings
+from server.processes import EXIT_REFUSED
+from server.settings import Settings
 
 log = logging.getLogger("roost.parent")
 
@@ -64,12 +67,17 @@ def serve(
         settings = load_settings(flags, os.environ, config)
         _check(settings)
         start_logging(settings.logs, "parent")
+        pins = pin_models(settings)
         doors = open_doors(settings.server)
     except ConfigurationError as error:
         for line in error.lines:
             print(f"roost: {line}", file=sys.stderr)
         raise typer.Exit(EXIT_CONFIGURATION) from None
-    raise typer.Exit(Parent(settings, doors, Commands(), lambda: _announce(settings, doors)).run())
+    except PinningFailed as refusal:
+        for line in refusal.lines:
+            print(f"roost: {line}", file=sys.stderr)
+        raise typer.Exit(EXIT_REFUSED) from None
+    raise typer.Exit(Parent(settings, pins, doors, Commands(), lambda: _announce(settings, doors)).run())
 
 
 def _given(sections: dict[str, dict[str, Any]]) -> Values:
@@ -125,14 +133,7 @@ def _announce(settings: Settings, doors: Doors) -> None:
     """Said once all is ready."""
     addresses = doors.addresses
     for model in settings.models:
-        log.info("serves %s", _described(model))
+        log.info("serves %s", described(model))
     fields = {"listener": doors.listener, "workers": settings.server.workers}
     log.info("ready: gRPC on %s", addresses.listen, extra={"fields": fields})
     log.info("metrics and health on http://%s/, admin gRPC on %s", addresses.http, addresses.admin)
-
-
-def _described(model: ModelSettings) -> str:
-    if model.onnx is not None:
-        return f"{model.name} from {model.onnx}"
-    reference = model.reference or STABLE
-    return f"{model.name}{reference}" if reference.startswith("@") else f"{model.name}:{reference}"

@@ -11,6 +11,7 @@ import functools
 import logging
 import os
 import signal
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from native.plane.layout import HEADER_CONNECTIONS, Plane, WorkerState
-from server.processes import EXIT_OK, WorkerSpec
+from server.processes import EXIT_OK, ModelPin, WorkerSpec
 from server.settings import Settings
 from server.worker.engine import Engine
 from server.worker.listeners.listener import Listener, make_listener, make_memory
@@ -46,11 +47,11 @@ def server_version() -> str:
         return "0"
 
 
-def load_table(settings: Settings) -> ModelTable:
-    """Every configured model, one after the other. Raises ModelRefused."""
-    models = []
+def load_table(settings: Settings, pins: Sequence[ModelPin]) -> ModelTable:
+    """Every configured model, as pinned, one after the other. Raises ModelRefused."""
+    models, pinned = [], {pin.name: pin for pin in pins}
     for wanted in settings.models:
-        model = load_model(wanted, settings)
+        model = load_model(wanted, settings, pinned[wanted.name] if pins else None)
         batching = "on" if model.batchable else f"off: {model.batching_note}"
         fields = {"model": model.name, "version": model.version, "digest": model.digest_prefix, "batching": batching}
         log.info("loaded", extra={"fields": fields})
@@ -122,5 +123,5 @@ def run(spec: WorkerSpec) -> int:
 
     plane = Plane.attach(spec.plane_fd)
     publisher = Publisher(plane.block(spec.index), os.getpid(), spec.generation)
-    table = load_table(spec.settings)
+    table = load_table(spec.settings, spec.pins)
     return uvloop.run(serve(spec, table, publisher, plane))

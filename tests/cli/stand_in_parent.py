@@ -27,7 +27,7 @@ def main() -> int:
         return 2
     warm = os.environ.get("STAND_IN_WARM")
     commands = Commands(worker=(*PYTHON, str(STAND_IN)), warm=(*PYTHON, "-c", warm) if warm else None)
-    return Parent(settings, doors, commands).run()
+    return Parent(settings, (), doors, commands).run()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """From a configured model to one that answers: read, verify, build, check, warm, probe.
 
 Used once per model as a worker starts. Always: the session is built from the very bytes that were hashed, and a model
-that does not answer its golden examples as recorded is never served.
+that does not answer its golden examples as recorded is never served. What was pinned is loaded, or nothing.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from registry_client.cache import BundleCache
-from registry_client.errors import ArtifactError, UnservableModel
+from registry_client.errors import ArtifactError, UnservableModel, VerificationFailed
 from registry_client.folder import FolderRegistry
 from registry_client.golden import Golden, check_golden
 from registry_client.manifest import Tolerance
 from registry_client.onnx_model import OnnxModel, read_onnx
-from registry_client.registry import Registry
+from registry_client.registry import Registry, Version
 from registry_client.tensors import FREE_DIMENSION, Signature
 from registry_client.verify import check_contents
+from server.processes import BARE_FILE_VERSION, ModelPin
 from server.settings import ModelSettings, Settings
 from server.worker.models.examples import random_inputs
 from server.worker.models.probe import SEED, reason_against_batching
@@ -31,8 +32,6 @@ from server.worker.status import StatusError
 
 Array = npt.NDArray[np.generic]
 
-# Of a bare file, which no registry counts.
-BARE_FILE_VERSION = "0"
 WARM_UP_SIZES = (1, 2)
 
 
@@ -51,10 +50,10 @@ class Source:
     tolerance: Tolerance = field(default_factory=Tolerance)
 
 
-def load_model(wanted: ModelSettings, settings: Settings) -> ServedModel:
-    """Raises ModelRefused."""
+def load_model(wanted: ModelSettings, settings: Settings, pin: ModelPin | None = None) -> ServedModel:
+    """The model as pinned; without a pin what the settings name now. Raises ModelRefused."""
     try:
-        source = _source(wanted, settings)
+        source = _source(wanted, settings, pin)
         return build_model(wanted.name, source, settings.batching.max_batch_size)
     except (ArtifactError, SessionRefused, OSError) as error:
         raise ModelRefused(f"model {wanted.name}: {error}") from error
@@ -112,26 +111,37 @@ def _has_free_dimension(signature: Signature) -> bool:
     return any(FREE_DIMENSION in spec.shape for spec in signature.inputs)
 
 
-def _source(wanted: ModelSettings, settings: Settings) -> Source:
+def _source(wanted: ModelSettings, settings: Settings, pin: ModelPin | None) -> Source:
     if wanted.onnx is not None:
-        return _file_source(wanted.onnx)
-    assert wanted.reference is not None and settings.registry.path is not None, "the settings hold one or the other"
-    return _registry_source(wanted.name, wanted.reference, FolderRegistry(settings.registry.path), settings)
+        return _file_source(wanted.onnx, pin)
+    assert settings.registry.path is not None, "the settings hold one or the other"
+    registry = FolderRegistry(settings.registry.path)
+    if pin is None:
+        return _registry_source(registry.resolve(wanted.name, wanted.reference), registry, settings)
+    # Not resolved: the alias may have moved since, and the registry need not answer for what the cache holds.
+    return _registry_source(Version(pin.name, int(pin.version), pin.digest, (), {}), registry, settings)
 
 
-def _file_source(path: Path) -> Source:
+def _file_source(path: Path, pin: ModelPin | None) -> Source:
     try:
         file_bytes = path.read_bytes()
     except FileNotFoundError:
         raise UnservableModel(
             "onnx", expected="an ONNX file", got=f"no file at {path}", hint="Check the path."
         ) from None
-    return Source(BARE_FILE_VERSION, hashlib.sha256(file_bytes).hexdigest(), read_onnx(file_bytes))
+    digest = hashlib.sha256(file_bytes).hexdigest()
+    if pin is not None and digest != pin.digest:
+        raise VerificationFailed(
+            "onnx",
+            expected=f"{path} with sha256 {pin.digest}, as it was when the server started",
+            got=f"sha256 {digest}",
+            hint="Put the old file back, or start the server anew to serve this one.",
+        )
+    return Source(BARE_FILE_VERSION, digest, read_onnx(file_bytes))
 
 
-def _registry_source(name: str, reference: str, registry: Registry, settings: Settings) -> Source:
+def _registry_source(version: Version, registry: Registry, settings: Settings) -> Source:
     """The bundle's bytes as they were verified against the digest that the registry records."""
-    version = registry.resolve(name, reference)
     bundle = registry.fetch(version, BundleCache(settings.registry.cache))
     check_contents(bundle)
     model = read_onnx(bundle.model_bytes)
