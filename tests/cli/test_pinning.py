@@ -113,7 +113,7 @@ def test_a_file_that_was_replaced_after_the_start_is_refused_naming_both_hashes(
     (pin,) = pin_models(settings)
     replaced = doubled() + b"\x12\x01x"  # a field more: the producer's name
     file.write_bytes(replaced)
-    with pytest.raises(ModelRefused, match=r"model bare: onnx: expected .* as it was when the server started") as caught:
+    with pytest.raises(ModelRefused, match="as it was when the server started") as caught:
         load_model(settings.models[0], settings, pin)
     assert all(hashlib.sha256(content).hexdigest() in str(caught.value) for content in (doubled(), replaced))
     assert load_model(settings.models[0], settings).digest == hashlib.sha256(replaced).hexdigest()
