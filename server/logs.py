@@ -23,6 +23,7 @@ CONTROL_CHARACTERS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 HIDDEN: Final = "(hidden)"
 LEVEL_COLOURS: Final = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[31m"}
 PLAIN: Final = "\x1b[0m"
+_TRACEBACKS: Final = logging.Formatter()
 
 
 def start_logging(settings: LogSettings, process: str, stream: IO[str] | None = None) -> None:
@@ -51,8 +52,8 @@ class HumanLines(logging.Formatter):
         fields = "".join(f" {name}={_shown(value)}" for name, value in _fields(record).items())
         line = f"{at} {self._process:<9} {level}{_one_line(_message(record))}{fields}"
         colour = LEVEL_COLOURS.get(record.levelname) if self._coloured else None
-        line = f"{colour}{line}{PLAIN}" if colour else line
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        line += f" exception={_shown(_exception(record))}" if record.exc_info else ""
+        return f"{colour}{line}{PLAIN}" if colour else line
 
 
 class JsonLines(logging.Formatter):
@@ -72,27 +73,46 @@ class JsonLines(logging.Formatter):
         }
         event |= {name: value for name, value in _fields(record).items() if name not in event}
         if record.exc_info:
-            event["exception"] = self.formatException(record.exc_info)
+            event["exception"] = _exception(record)
         return json.dumps(event, default=str, ensure_ascii=False)
 
 
 def _message(record: logging.LogRecord) -> str:
     """The message without the password of an address, the one secret that hides in ordinary text."""
-    return URL_PASSWORD.sub(rf"\1:{HIDDEN}@", record.getMessage())
+    return _without_password(record.getMessage())
+
+
+def _exception(record: logging.LogRecord) -> str:
+    """The traceback: each error's text in it may hold what a message may."""
+    return _without_password(_TRACEBACKS.formatException(record.exc_info)) if record.exc_info else ""
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
     fields: object = getattr(record, "fields", None)
     if not isinstance(fields, Mapping):
         return {}
+    return _without_secrets(fields)
+
+
+def _without_secrets(fields: Mapping[Any, object]) -> dict[str, object]:
     return {
-        str(name): HIDDEN if SECRET_NAMES.search(str(name)) else _without_password(value)
-        for name, value in fields.items()
+        str(name): HIDDEN if SECRET_NAMES.search(str(name)) else _shown_value(value) for name, value in fields.items()
     }
 
 
-def _without_password(value: object) -> object:
-    return URL_PASSWORD.sub(rf"\1:{HIDDEN}@", value) if isinstance(value, str) else value
+def _shown_value(value: object) -> object:
+    """Numbers as they are, mappings and sequences with their own values cleaned, all else as clean text."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return _without_secrets(value)
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_shown_value(one) for one in value]
+    return _without_password(str(value))
+
+
+def _without_password(text: str) -> str:
+    return URL_PASSWORD.sub(rf"\1:{HIDDEN}@", text)
 
 
 def _one_line(text: str) -> str:

@@ -1,10 +1,11 @@
 """`python -m server.worker`: one worker, told what to do by a WorkerSpec in JSON on standard input.
 
-Exits 0 after a drain, EXIT_REFUSED with one line on standard error where starting again would not help.
+Exits 0 after a drain, EXIT_REFUSED with one line in the log where starting again would not help.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
 
 from pydantic import ValidationError
@@ -12,6 +13,8 @@ from pydantic import ValidationError
 from native.cache import use_kernel_cache
 from server.logs import start_logging
 from server.processes import EXIT_REFUSED, WorkerSpec
+
+log = logging.getLogger("roost.worker")
 
 
 def main() -> int:
@@ -32,7 +35,7 @@ def main() -> int:
     try:
         return run(spec)
     except ModelRefused as refusal:
-        print(refusal, file=sys.stderr)
+        log.error("%s", refusal)
         return EXIT_REFUSED
 
 

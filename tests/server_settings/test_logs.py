@@ -92,6 +92,38 @@ def test_an_exception_is_part_of_its_event() -> None:
     assert "RuntimeError: broken" in json.loads(stream.getvalue())["exception"]
 
 
+@pytest.mark.parametrize("format", ["human", "json"])
+def test_an_exception_stays_on_the_line_of_its_event_and_hides_a_password_too(format: str) -> None:
+    stream = started(format)
+    try:
+        raise RuntimeError("no answer from http://me:hunter2@host/path\nroost: forged\x1b[2J")
+    except RuntimeError:
+        log.exception("failed")
+    assert stream.getvalue().count("\n") == 1
+    assert "hunter2" not in stream.getvalue()
+    assert "\x1b" not in stream.getvalue()
+    assert "host/path" in stream.getvalue()
+    assert "test_logs.py" in stream.getvalue(), "the place where it was raised"
+
+
+@pytest.mark.parametrize("format", ["human", "json"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"user": "me", "password": "hunter2"},
+        [{"inner": {"api_key": "hunter2"}}],
+        ("http://me:hunter2@host",),
+        ConnectionError("http://me:hunter2@host"),
+    ],
+    ids=["mapping", "deep", "sequence", "exception"],
+)
+def test_a_secret_inside_a_fields_value_is_hidden(format: str, value: object) -> None:
+    stream = started(format)
+    log.info("connected", extra={"fields": {"to": value}})
+    assert "hunter2" not in stream.getvalue()
+    assert "(hidden)" in stream.getvalue()
+
+
 def test_what_is_below_the_level_is_not_written() -> None:
     stream = started(level="warning")
     log.info("chatter")

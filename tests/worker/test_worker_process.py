@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from native.plane.layout import HEADER_GENERATION, HEADER_PID, WorkerState
 from server.processes import EXIT_REFUSED
-from server.settings import ModelSettings, Settings
+from server.settings import LogSettings, ModelSettings, Settings
 from tests.behaviour.worker_process import ROOT, WorkerProcess
 from tests.worker.onnx_graphs import doubled, written
 
@@ -35,16 +37,24 @@ def test_a_document_that_is_no_worker_spec_is_refused_in_one_line(document: byte
     assert ended.stderr.count(b"\n") == 1
 
 
-def test_a_model_that_is_refused_ends_the_worker_with_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["human", "json"])
+def test_a_model_that_is_refused_ends_the_worker_with_one_line_of_the_log(
+    tmp_path: Path, form: Literal["human", "json"]
+) -> None:
     path = written(tmp_path, b"not an ONNX file")
-    settings = Settings(models=(ModelSettings(name="broken", onnx=path),))
+    settings = Settings(models=(ModelSettings(name="broken", onnx=path),), logs=LogSettings(format=form))
     worker = WorkerProcess("grpcio", settings, tmp_path / "log")
     worker.start()
     assert worker.process is not None
     assert worker.process.wait(60) == EXIT_REFUSED
     assert worker.state is not WorkerState.READY
     (line,) = worker.log.read_text().splitlines()
-    assert line.startswith("model broken: ")
+    if form == "human":
+        assert " worker 0  error: model broken: " in line
+    else:
+        event = json.loads(line)
+        assert (event["level"], event["process"]) == ("error", "worker 0")
+        assert event["message"].startswith("model broken: ")
     worker.close()
 
 
