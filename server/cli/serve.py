@@ -1,7 +1,7 @@
 """`roost serve`: the flags, the settings they make, and what people read while it starts.
 
 Always: a wrong setting is one line on standard error and exit code 2, before anything is started; a model that is not
-there is a line and exit code 78.
+there is a line of the log and exit code 78.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def serve(
         raise typer.Exit(EXIT_CONFIGURATION) from None
     except PinningFailed as refusal:
         for line in refusal.lines:
-            print(f"roost: {line}", file=sys.stderr)
+            log.error("%s", line)
         raise typer.Exit(EXIT_REFUSED) from None
     raise typer.Exit(Parent(settings, pins, doors, Commands(), lambda: _announce(settings, doors)).run())
 

@@ -123,7 +123,17 @@ def test_a_reference_that_is_not_there_ends_the_start_with_its_reason(tmp_path: 
     push(tmp_path, 1)
     done = subprocess.run(serve(tmp_path, "model@canary"), cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S)
     assert done.returncode == 78
-    assert "roost: model model: model@canary: expected an alias of model" in done.stderr
+    assert " parent    error: model model: model@canary: expected an alias of model" in done.stderr
+
+
+def test_with_json_logs_a_reference_that_is_not_there_is_an_event_too(tmp_path: Path) -> None:
+    push(tmp_path, 1)
+    command = [*serve(tmp_path, "model@canary"), "--log-format", "json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S)
+    assert done.returncode == 78
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    assert "model@canary: expected an alias of model" in events[-1]["message"]
+    assert events[-1]["level"] == "error"
 
 
 @pytest.mark.timeout(300)
