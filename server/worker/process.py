@@ -12,7 +12,6 @@ import logging
 import os
 import signal
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ import numpy.typing as npt
 from native.plane.layout import HEADER_CONNECTIONS, Plane, WorkerState
 from server.processes import EXIT_OK, ModelPin, WorkerSpec
 from server.settings import Settings
+from server.version import VERSION
 from server.worker.engine import Engine
 from server.worker.listeners.listener import Listener, make_listener, make_memory
 from server.worker.models.loading import load_model
@@ -37,14 +37,6 @@ Words = npt.NDArray[np.int64]
 SERVER_NAME = "roost"
 PUBLISH_INTERVAL_S = 0.25
 EXIT_LISTENER_FAILED = 1
-
-
-def server_version() -> str:
-    try:
-        return version("roost-server")
-    except PackageNotFoundError:
-        # Run from a source tree that was never installed.
-        return "0"
 
 
 def load_table(settings: Settings, pins: Sequence[ModelPin]) -> ModelTable:
@@ -76,7 +68,7 @@ async def serve(spec: WorkerSpec, table: ModelTable, publisher: Publisher, plane
         loop.add_signal_handler(number, stop.set)
     health = HealthBoard(SERVICES)
     limits = spec.settings.limits
-    serving = Serving(table, health, SERVER_NAME, server_version(), limits.message_bytes_max)
+    serving = Serving(table, health, SERVER_NAME, VERSION, limits.message_bytes_max)
     engine = Engine(
         list(table), spec.settings.batching, publisher.counts, publisher.publish, functools.partial(make_memory, spec)
     )

@@ -51,6 +51,25 @@ def test_every_make_command_on_a_page_has_its_target(page: str, block: str) -> N
         assert name in targets, f"{page}: make {name}"
 
 
+def test_what_the_readme_tells_a_developer_to_run_is_what_decides_about_a_change() -> None:
+    developing = (ROOT / "README.md").read_text().partition("\n## Developing\n")[2]
+    block = re.search(r"^```console\n(.*?)^```", developing, re.MULTILINE | re.DOTALL)
+    assert block is not None
+    told = [line.removeprefix("$ ") for line in block[1].splitlines()]
+    assert sorted(told) == ["make lint", "make test"]
+    assert set(told) <= set((ROOT / ".ci" / "run").read_text().splitlines())
+
+
+def test_the_first_pages_name_no_digest_which_the_next_change_of_the_bundle_would_make_stale() -> None:
+    for page in ("README.md", "docs/start/first-model.md"):
+        assert not re.search(r"digest [0-9a-f]{6,}", (ROOT / page).read_text()), page
+
+
+def test_the_version_is_read_in_one_place() -> None:
+    readers = [name for name in TRACKED if name.startswith("server/") and name.endswith(".py")]
+    assert [name for name in readers if "importlib.metadata" in (ROOT / name).read_text()] == ["server/version.py"]
+
+
 def test_the_table_of_columns_is_the_models_own() -> None:
     page = (ROOT / "docs" / "start" / "first-model.md").read_text()
     rows = re.findall(r"^\| (\d+) \| (\w+) \| ([^|]+) \|", page, re.MULTILINE)

@@ -17,9 +17,10 @@ import grpc.aio
 
 REPLY_BYTES_MAX_DEFAULT = 64 * 1024 * 1024
 
-# Only UNAVAILABLE is retried: the call did not reach a server, or a draining one refused it; and a prediction asked
-# twice changes nothing. Every other status is the caller's to judge. The throttle stops retries while more than a
-# few fail, so that they never multiply the load on a server that is coming back.
+# Only UNAVAILABLE is retried: the call did not reach a server, a draining one refused it, or the connection was cut
+# while the server worked on it. In the last case the server may do it twice, which is harmless: Predict and ModelInfer
+# are idempotent, for a prediction changes nothing. Every other status is the caller's to judge. The throttle stops
+# retries while more than a few fail, so that they never multiply the load on a server that is coming back.
 SERVICE_CONFIG: dict[str, Any] = {
     "methodConfig": [
         {
