@@ -30,6 +30,8 @@ from loadtests.verified_pool import WrongAnswer, verified_pool
 
 TABLE_CHARACTERS = 150  # of the widest table; where the output is no terminal, rich would cut it at 80
 
+EMPLOYMENT_ROW = "employment, Predict, one repeated row"
+
 MANY_STREAMS = Load(connections=4, streams=16)
 MANY_CONNECTIONS = Load(connections=64, streams=1)
 
@@ -60,7 +62,7 @@ def measured(plan: Plan, registry: Path, command: str, console: Console) -> Resu
 
         with mlp_contenders(folder) as contenders, employment_server(folder, registry) as (server, model_bytes):
             one_row = verified_pool("employment", model_bytes, cases=64, rows_max=1, seed=SEED)
-            contenders.append(contender("employment, Predict", server, "Predict", one_row, folder))
+            contenders.append(contender(EMPLOYMENT_ROW, server, "Predict", one_row, folder))
             cells = [
                 cell
                 for load, rounds in plan.loads
@@ -70,6 +72,14 @@ def measured(plan: Plan, registry: Path, command: str, console: Console) -> Resu
         said("bare ONNX Runtime by batch size")
         bare = BareModel(mlp_model(), input_arrays(pool[0])).speeds(plan.bare_s)
     return Result(Machine.here(), command, cells, bare, batched, targets(cells, batched))
+
+
+def command_of(quick: bool, page: Path | None) -> str:
+    """What writes such a page again. A page outside the repository is nobody else's, and is not named."""
+    flags = ["--quick"] if quick else []
+    if page is not None and page.resolve().is_relative_to(REPOSITORY):
+        flags += ["--page", str(page.resolve().relative_to(REPOSITORY))]
+    return f"make bench BENCH='{' '.join(flags)}'" if flags else "make bench"
 
 
 def main() -> int:
@@ -88,7 +98,7 @@ def main() -> int:
     os.sched_setaffinity(0, {LOAD_CORE})
     console = Console(width=max(Console().width, TABLE_CHARACTERS))
     try:
-        command = "make bench BENCH=--quick" if arguments.quick else "make bench"
+        command = command_of(arguments.quick, arguments.page)
         result = measured(QUICK if arguments.quick else FULL, registry, command, console)
     except (WrongRun, WrongAnswer) as failure:
         print(f"bench: {failure}", file=sys.stderr)

@@ -1,6 +1,7 @@
 """What a run found, as a table on the terminal, as JSON and as a page.
 
-Used by `python -m benchmarks`. Always: all three show the same figures, and none names a date, a host or a path.
+Used by `python -m benchmarks`. Always: all three show the same figures, but for the ratios of
+latencies, for which a terminal is too narrow; none names a date, a host or a path outside this repository.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ COLUMNS = (
     "requests/s : plain",
     "CPU : plain",
 )
+LATENCY_COLUMNS = ("p50 : nghttpd", "p99 : nghttpd", "p50 : plain", "p99 : plain")
 OTHERS_SHARE_MAX = 0.1
 SHARE_MAX = 1.05  # above 1 by as much as a quiet machine's rounds differ
 
@@ -96,6 +98,17 @@ def ratios(cell: Cell, cells: Sequence[Cell]) -> tuple[float, float, float, floa
     )
 
 
+def latency_ratios(cell: Cell, cells: Sequence[Cell]) -> tuple[float, float, float, float]:
+    """p50 and p99 to nghttpd's, then to the plain server's. Of the one run of latencies that a contender has."""
+    limit, plain = compared(cell, cells)
+    return (
+        cell.p50_us / limit.p50_us,
+        cell.p99_us / limit.p99_us,
+        cell.p50_us / plain.p50_us,
+        cell.p99_us / plain.p99_us,
+    )
+
+
 def as_json(result: Result) -> str:
     """Unrounded figures with names that say their units."""
     document: dict[str, Any] = {
@@ -137,7 +150,7 @@ def as_page(result: Result) -> str:
     ]
     for label, cells in _by_load(result.cells):
         parts += [f"### {label.capitalize()}"]
-        parts += [_markdown(COLUMNS, [_cell_row(cell, result.cells) for cell in cells])]
+        parts += [_markdown((*COLUMNS, *LATENCY_COLUMNS), [_page_row(cell, result.cells) for cell in cells])]
     parts += [
         "### Bare ONNX Runtime on the same core: the compute's limit",
         _markdown(BARE_COLUMNS, [_speed_row(speed) for speed in result.bare]),
@@ -178,21 +191,23 @@ def show(result: Result, console: Console) -> None:
 
 
 _INTRODUCTION = """\
-How fast Roost serves, beside what it is built on and what it replaces. One run wrote this page: `{command}`.
+How fast Roost serves, beside what it is built on and what it replaces. `{command}` writes this page.
 
 Contenders take turns, so that whatever the machine does meanwhile meets all of them alike; ratios are taken inside a
 round, and shown is the median over the rounds. All processes of a server run on one core, the load on another. The
 load is h2load over HTTP/2 without TLS. CPU is user and system time of all of a server's processes: for Roost of the
 worker, of control and of the parent. *Spread* is the fastest less the slowest round, as a share of the median.
-Latencies come from a run of their own, since h2load pays a system call a request to write them down. They include the
-time that a request waits in a queue, so that at many in flight they tell of throughput more than of the server's haste.
+Latencies come from a run of their own, since h2load pays a system call a request to write them down; their ratios are
+those of that one run. They include the time that a request waits in a queue, so that at many in flight they tell of
+throughput more than of the server's haste.
 
 - **nghttpd** is libnghttp2's own C server. It takes the same POST body and answers with a file as long as Roost's
   answer: the transport's limit, with no model and no gRPC behind it.
 - **plain grpc.aio** is what a careful team writes in an afternoon: generated stubs on `grpc.aio` and uvloop, one
   `session.run` for each request (`benchmarks/plain_server.py`).
 - **Roost on grpcio** is Roost with `--listener grpcio`, its second listener.
-- **employment** is the demo model, a boosted forest of 100 trees, through `Predict`.
+- **employment** is the demo model, a boosted forest of 100 trees, through `Predict`. Like all contenders it is sent one
+  repeated row, whose branches a processor learns to foresee; different rows, further below, cost a forest more.
 
 h2load counts a gRPC error as a success. So the bytes that came must be those of as many full answers, or the run fails;
 and beside each run a client sends random rows and compares every answer with bare ONNX Runtime's."""
@@ -200,6 +215,7 @@ and beside each run a client sends random rows and compares every answer with ba
 
 def _row_document(cell: Cell, cells: Sequence[Cell]) -> dict[str, Any]:
     throughput_nghttpd, cpu_nghttpd, throughput_plain, cpu_plain = ratios(cell, cells)
+    p50_nghttpd, p99_nghttpd, p50_plain, p99_plain = latency_ratios(cell, cells)
     return {
         "contender": cell.contender.name,
         "in_flight": cell.load.in_flight,
@@ -214,6 +230,10 @@ def _row_document(cell: Cell, cells: Sequence[Cell]) -> dict[str, Any]:
         "cpu_to_nghttpd": cpu_nghttpd,
         "throughput_to_plain": throughput_plain,
         "cpu_to_plain": cpu_plain,
+        "p50_to_nghttpd": p50_nghttpd,
+        "p99_to_nghttpd": p99_nghttpd,
+        "p50_to_plain": p50_plain,
+        "p99_to_plain": p99_plain,
         "others_share": cell.others_share,
         "verified_answers": cell.verified,
     }
@@ -231,6 +251,10 @@ def _by_load(cells: Sequence[Cell]) -> list[tuple[str, list[Cell]]]:
 def _cell_row(cell: Cell, cells: Sequence[Cell]) -> tuple[str, ...]:
     figures = (f"{cell.requests_per_s:,.0f}", _percent(cell.spread), f"{cell.p50_us:,.0f}", f"{cell.p99_us:,.0f}")
     return (cell.contender.name, *figures, f"{cell.cpu_us:.1f}", *(f"{ratio:.2f}" for ratio in ratios(cell, cells)))
+
+
+def _page_row(cell: Cell, cells: Sequence[Cell]) -> tuple[str, ...]:
+    return (*_cell_row(cell, cells), *(f"{ratio:.2f}" for ratio in latency_ratios(cell, cells)))
 
 
 def _speed_row(speed: BatchSpeed) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks import h2load
+from benchmarks.__main__ import command_of
 from benchmarks.bare_onnxruntime import BareModel, BatchSpeed, best
 from benchmarks.batched import BatchedResult, Pair
 from benchmarks.contenders import METHODS, Contender, contender, nghttpd_name, plain_name, roost_name
@@ -19,7 +21,7 @@ from benchmarks.h2load import Aim, Load, LoadRun, WrongRun, read_summary
 from benchmarks.h2load_body import HEADERS, PREDICT_PATH
 from benchmarks.machine import Machine, what_is_missing
 from benchmarks.models import mlp_model
-from benchmarks.report import Result
+from benchmarks.report import COLUMNS, LATENCY_COLUMNS, Result, as_json, as_page
 from benchmarks.runs import Cell, Measurement, Plan, cpu_ratio, throughput_ratio
 from benchmarks.servers import REPOSITORY, plain_command, served
 from benchmarks.targets import BUSY, ONE, Target, targets
@@ -170,6 +172,40 @@ def test_a_disturbed_run_is_not_for_publishing(
     batched = BatchedResult([], 16, [Pair(share, 1.0, 1.0, pair_others)], 0)
     found = Result(MACHINE, "make bench", cells, [], batched, []).disturbance
     assert found is None if why is None else why in str(found)
+
+
+def test_the_ratios_of_latencies_are_in_the_json_and_on_the_page() -> None:
+    cells = []
+    for name, p50_us, p99_us in (("roost", 60.0, 90.0), ("limit", 40.0, 30.0), ("plain", 240.0, 900.0)):
+        one = Contender(name, AIM, 1, "", "", (), "limit", "plain")
+        cells.append(Cell(one, BUSY, [Measurement(1.0, 1.0, 0.0)], p50_us, p99_us))
+    batched = BatchedResult([], 16, [Pair(1.0, 1.0, 1.0, 0.0)], 0)
+    result = Result(MACHINE, "make bench", cells, [], batched, [])
+    row = json.loads(as_json(result))["rows"][0]
+    shown = {name: row[name] for name in ("p50_to_nghttpd", "p99_to_nghttpd", "p50_to_plain", "p99_to_plain")}
+    assert shown == {"p50_to_nghttpd": 1.5, "p99_to_nghttpd": 3.0, "p50_to_plain": 0.25, "p99_to_plain": 0.1}
+    page = as_page(result).splitlines()
+    (line,) = (line for line in page if line.startswith("| roost |"))
+    assert line.endswith("| 1.50 | 3.00 | 0.25 | 0.10 |")
+    assert f"| {' | '.join((*COLUMNS, *LATENCY_COLUMNS))} |" in page
+
+
+@pytest.mark.parametrize(
+    ("quick", "page", "command"),
+    [
+        (False, None, "make bench"),
+        (True, None, "make bench BENCH='--quick'"),
+        (False, REPOSITORY / "docs" / "benchmarks.md", "make bench BENCH='--page docs/benchmarks.md'"),
+        (False, Path("/elsewhere/page.md"), "make bench"),
+    ],
+)
+def test_the_page_names_the_command_that_writes_it(quick: bool, page: Path | None, command: str) -> None:
+    assert command_of(quick, page) == command
+
+
+def test_the_published_page_names_the_command_that_writes_it() -> None:
+    text = (REPOSITORY / "docs" / "benchmarks.md").read_text()
+    assert "`make bench BENCH='--page docs/benchmarks.md'` writes this page." in text
 
 
 def test_a_target_says_what_it_wanted() -> None:
