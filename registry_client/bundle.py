@@ -59,6 +59,13 @@ def write_bundle(
         check_encodable(list(class_labels), "class_labels")
     model = read_onnx(model_bytes)
     check_fits(golden, model.signature)
+    if None not in (class_labels, model.class_labels) and class_labels != model.class_labels:
+        raise BadDocument(
+            "class_labels",
+            expected=f"those that the graph tells, {str(model.class_labels)[:80]}",
+            got=str(class_labels)[:80],
+            hint="Leave them out; put other words for them into meaning.",
+        )
     files = {MODEL_FILE: model.model_bytes, GOLDEN_FILE: golden.to_bytes()}
     if len(files[GOLDEN_FILE]) > GOLDEN_BYTES_MAX:
         raise BadDocument(

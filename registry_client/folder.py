@@ -24,10 +24,10 @@ from registry_client import canonical_json
 from registry_client.cache import BundleCache
 from registry_client.canonical_json import Fields, as_strings
 from registry_client.errors import BadDocument, NotInRegistry, RegistryRefused, VerificationFailed
-from registry_client.manifest import check_digest, check_model_name
+from registry_client.manifest import check_digest, check_model_name, is_model_name
 from registry_client.placing import place_file
 from registry_client.registry import Reference, Version, check_alias, check_tag, read_reference
-from registry_client.verify import VerifiedBundle, read_verified
+from registry_client.verify import VerifiedBundle, read_regular, read_verified
 
 FORMAT_VERSION = 1
 INDEX_BYTES_MAX = 64 << 20
@@ -61,10 +61,12 @@ class FolderRegistry:
         self._root = root
         self._bundles = BundleCache(root / "bundles")
 
-    def push(self, folder: Path, name: str | None = None, aliases: Sequence[str] = ()) -> Version:
+    def push(
+        self, folder: Path, name: str | None = None, aliases: Sequence[str] = (), digest: str | None = None
+    ) -> Version:
         for alias in aliases:
             check_alias(alias)
-        bundle = read_verified(folder)
+        bundle = read_verified(folder, digest)
         if name not in (None, bundle.manifest.name):
             raise RegistryRefused(
                 f"bundle {folder}", expected=f"one of model {name}", got=f"one of {bundle.manifest.name}",
@@ -89,7 +91,8 @@ class FolderRegistry:
         folder = self._root / "models"
         if not folder.is_dir():
             return ()
-        return tuple(sorted(path.stem for path in folder.glob("*.json") if not path.name.startswith(".")))
+        # Other files may lie there, such as notes or an editor's copies: only what can be a model's name is one.
+        return tuple(sorted(path.stem for path in folder.glob("*.json") if is_model_name(path.stem)))
 
     def versions(self, name: str) -> tuple[Version, ...]:
         index = self._index(name)
@@ -105,7 +108,15 @@ class FolderRegistry:
         return index.version(self._known(index, meant))
 
     def fetch(self, version: Version, cache: BundleCache) -> VerifiedBundle:
-        return cache.fetch(version.digest, lambda: self._bundles.get(version.digest))
+        bundle = cache.fetch(version.digest, lambda: self._bundles.get(version.digest))
+        if bundle.manifest.name != version.name:
+            raise VerificationFailed(
+                f"{version.name}:{version.version}",
+                expected=f"a bundle of model {version.name}",
+                got=f"one of {bundle.manifest.name}, digest {version.digest}",
+                hint="The index is damaged: restore it from a backup.",
+            )
+        return bundle
 
     def set_alias(self, name: str, alias: str, version: int) -> Version:
         check_alias(alias)
@@ -192,9 +203,17 @@ class FolderRegistry:
     def _read(self, name: str) -> _Index | None:
         path = self._path(name)
         try:
-            data = path.read_bytes()
+            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
+        try:
+            data = read_regular(folder, path.name, INDEX_BYTES_MAX)
+        except VerificationFailed as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return None
+            raise
+        finally:
+            os.close(folder)
         return _read_index(data, name, str(path))
 
     def _write(self, index: _Index) -> None:

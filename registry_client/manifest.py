@@ -26,6 +26,8 @@ MANIFEST_BYTES_MAX = 1 << 20
 FILES_MAX = 64
 FILE_BYTES_MAX = 2**31 - 1
 BUNDLE_BYTES_MAX = 4 << 30
+TOLERANCE_MAX = 1e-2
+"""Of rtol and atol: with more, a golden example of probabilities would say yes to nearly any model."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -93,6 +95,10 @@ class Manifest:
 
 def sha256_hex(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def is_model_name(text: str) -> bool:
+    return _NAME.fullmatch(text) is not None
 
 
 def check_model_name(name: str, what: str = "name") -> str:
@@ -250,9 +256,12 @@ def _read_tolerance(document: dict[str, Any]) -> Tolerance:
 
 def check_tolerance(tolerance: Tolerance) -> Tolerance:
     for key, value in (("rtol", tolerance.rtol), ("atol", tolerance.atol)):
-        if not 0 <= value <= 1:
+        if not 0 <= value <= TOLERANCE_MAX:
             raise BadDocument(
-                f"{MANIFEST_FILE}: golden_tolerance.{key}", expected="0 to 1", got=f"{value}", hint="Usual is 1e-5."
+                f"{MANIFEST_FILE}: golden_tolerance.{key}",
+                expected=f"0 to {TOLERANCE_MAX}",
+                got=f"{value}",
+                hint="Usual is 1e-5.",
             )
     # An integer 0 would be written as 0 and read back as 0.0: another spelling, another digest.
     return Tolerance(rtol=float(tolerance.rtol), atol=float(tolerance.atol))

@@ -43,10 +43,13 @@ class Version:
 class Registry(Protocol):
     """Raises NotInRegistry for what is not there, VerificationFailed for what is not what it should be."""
 
-    def push(self, folder: Path, name: str | None = None, aliases: Sequence[str] = ()) -> Version:
+    def push(
+        self, folder: Path, name: str | None = None, aliases: Sequence[str] = (), digest: str | None = None
+    ) -> Version:
         """Verify the bundle in `folder`, keep it under its manifest's name, and point `aliases` at it.
 
-        A `name` that is not the manifest's is refused. A digest that the model already has gives the version it has.
+        A `name` that is not the manifest's is refused, and so is a `digest` that is not the bundle's: give it where the
+        bundle was checked before. A digest that the model already has gives the version it has.
         """
 
     def names(self) -> tuple[str, ...]:

@@ -102,10 +102,21 @@ def check_contents(bundle: VerifiedBundle, run: Run | None = None) -> None:
             got=f"{bundle.manifest.signature}",
             hint="Bundle the model anew.",
         )
+    if model.class_labels is not None and model.class_labels != bundle.manifest.class_labels:
+        raise VerificationFailed(
+            f"{MANIFEST_FILE}: class_labels",
+            expected=f"those of {MODEL_FILE}: {_shown(model.class_labels)}",
+            got=_shown(bundle.manifest.class_labels),
+            hint="Bundle the model anew; other words for its labels belong into meaning.",
+        )
     golden = bundle.golden()
     check_fits(golden, bundle.manifest.signature)
     if run is not None:
         check_golden(golden, run, bundle.manifest.tolerance.rtol, bundle.manifest.tolerance.atol)
+
+
+def _shown(labels: tuple[str | int, ...] | None) -> str:
+    return "none" if labels is None else str(list(labels))[:200]
 
 
 @contextmanager
@@ -126,13 +137,13 @@ def _opened_folder(folder: Path) -> Iterator[int]:
 
 def _read_manifest(folder: int, expected_digest: str | None) -> Manifest:
     """The manifest, compared with what vouches for it before a word of it is believed."""
-    found = _read(folder, MANIFEST_FILE, MANIFEST_BYTES_MAX)
+    found = read_regular(folder, MANIFEST_FILE, MANIFEST_BYTES_MAX)
     digest = sha256_hex(found)
     if expected_digest is not None and digest != expected_digest:
         raise VerificationFailed(
             MANIFEST_FILE, expected=f"digest {expected_digest}", got=f"digest {digest}", hint=_DAMAGED
         )
-    beside = _read(folder, DIGEST_FILE, _DIGEST_FILE_BYTES_MAX)
+    beside = read_regular(folder, DIGEST_FILE, _DIGEST_FILE_BYTES_MAX)
     if beside != f"{digest}  {MANIFEST_FILE}\n".encode("ascii"):
         stated = beside[:64].decode("ascii", "backslashreplace")
         raise VerificationFailed(
@@ -158,7 +169,7 @@ def _refuse_strangers(folder: int, manifest: Manifest) -> None:
 
 
 def _read_entry(folder: int, name: str, entry: FileEntry) -> bytes:
-    content = _read(folder, name, entry.size_bytes)
+    content = read_regular(folder, name, entry.size_bytes)
     _check_content(name, entry, content)
     return content
 
@@ -174,7 +185,7 @@ def _check_content(name: str, entry: FileEntry, content: bytes) -> None:
         )
 
 
-def _read(folder: int, name: str, size_bytes_max: int) -> bytes:
+def read_regular(folder: int, name: str, size_bytes_max: int) -> bytes:
     """The regular file `name`, if it is no longer than allowed. The size is judged by what is read, not by stat."""
     try:
         # O_NONBLOCK: opening a FIFO must not wait for a writer. For a regular file it does nothing.

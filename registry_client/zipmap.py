@@ -15,6 +15,7 @@ ClassLabels = tuple[str | int, ...]
 
 _ML_DOMAIN = "ai.onnx.ml"
 _CLASSIFIERS = frozenset({"LinearClassifier", "SVMClassifier", "TreeEnsembleClassifier"})
+_KEEP_VALUES = frozenset({"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
 _LABEL_ATTRIBUTES = ("classlabels_ints", "classlabels_int64s", "classlabels_strings")
 _IDENTITY_OPSET = 13  # for a file that imports only ai.onnx.ml; Identity means the same in every opset
 
@@ -56,9 +57,19 @@ def remove_zipmaps(model: ModelProto) -> tuple[ClassLabels | None, list[str]]:
 
 
 def labels_of_classifier(model: ModelProto) -> ClassLabels | None:
-    """Labels of the one classifier in the graph; None where there is none, or more than one (an ensemble, a chain)."""
+    """Labels of the one classifier in the graph; None where there is none, or more than one (an ensemble, a chain).
+
+    None too where its labels reach no output, as in scikit-learn's stacking, which numbers classes from 0 inside and
+    translates the numbers at the end: they are not what the model answers.
+    """
     classifiers = [node for node in model.graph.node if node.domain == _ML_DOMAIN and node.op_type in _CLASSIFIERS]
-    return _labels(classifiers[0]) if len(classifiers) == 1 else None
+    if len(classifiers) != 1:
+        return None
+    names = {classifiers[0].output[0]}
+    for node in model.graph.node:  # in the order in which they are computed
+        if node.domain in ("", "ai.onnx") and node.op_type in _KEEP_VALUES and node.input[0] in names:
+            names.update(node.output)
+    return None if names.isdisjoint(value.name for value in model.graph.output) else _labels(classifiers[0])
 
 
 def free_label_rows(model: ModelProto) -> list[str]:

@@ -310,3 +310,19 @@ def test_a_damaged_file_is_read_or_refused_but_never_crashes(position, byte):
     damaged[position % len(damaged)] = byte
     with contextlib.suppress(UnservableModel):
         read_onnx(bytes(damaged))
+
+
+def test_labels_of_a_classifier_inside_are_not_taken_for_the_models(iris_rows):
+    """Stacking numbers its classes from 0 inside, and translates them at the end."""
+    from skl2onnx import to_onnx
+    from sklearn.datasets import load_iris
+    from sklearn.ensemble import StackingClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.naive_bayes import GaussianNB
+
+    target = load_iris().target + 5
+    stacking = StackingClassifier([("bayes", GaussianNB())], final_estimator=LogisticRegression(max_iter=200))
+    exported = to_onnx(stacking.fit(iris_rows, target), iris_rows[:1]).SerializeToString(deterministic=True)
+    model = read_onnx(exported)
+    assert model.class_labels == (5, 6, 7), "as its ZipMap tells"
+    assert read_onnx(model.model_bytes).class_labels is None

@@ -16,7 +16,7 @@ import pytest
 
 from registry_client.cache import BundleCache
 from registry_client.errors import ArtifactError, BadDocument, NotInRegistry, RegistryRefused, VerificationFailed
-from registry_client.folder import FolderRegistry
+from registry_client.folder import INDEX_BYTES_MAX, FolderRegistry
 from registry_client.placing import place_file, place_folder
 from registry_client.registry import TAG_CHARACTERS_MAX, parse_target
 from registry_client.verify import VerifiedBundle, read_verified
@@ -159,6 +159,46 @@ def test_a_bundle_put_in_place_of_another_is_refused_naming_both_digests(registr
     shutil.copytree(stored(tmp_path, two.digest), stored(tmp_path, one.digest))
     with pytest.raises(VerificationFailed, match=f"digest {one.digest}, got digest {two.digest}"):
         registry.fetch(one, cache)
+
+
+def test_an_index_that_leads_to_another_models_bundle_is_refused(registry, make, cache, tmp_path):
+    registry.push(make(1))
+    other = registry.push(make(1, "other"))
+    index = json.loads(index_file(tmp_path).read_bytes())
+    index["versions"]["1"]["digest"] = other.digest
+    index_file(tmp_path).write_text(json.dumps(index))
+    with pytest.raises(
+        VerificationFailed, match=f"a bundle of model doubling, got one of other, digest {other.digest}"
+    ):
+        registry.fetch(registry.resolve("doubling", 1), cache)
+
+
+def test_a_push_of_a_bundle_that_changed_since_it_was_checked_is_refused(registry, make):
+    with pytest.raises(VerificationFailed, match="expected digest 0000"):
+        registry.push(make(1), digest="0" * 64)
+    assert registry.names() == ()
+
+
+def test_files_that_are_no_models_index_are_not_listed(registry, make, tmp_path):
+    registry.push(make(1))
+    for stray in ("my notes.json", ".incoming-1.json", "ümlaut.json"):
+        (index_file(tmp_path).parent / stray).write_text("{}")
+    assert registry.names() == ("doubling",)
+
+
+def test_an_index_behind_a_symbolic_link_is_not_followed(registry, make, tmp_path):
+    registry.push(make(1))
+    index_file(tmp_path).rename(tmp_path / "elsewhere")
+    index_file(tmp_path).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(VerificationFailed, match="a regular file, got a symbolic link"):
+        registry.resolve("doubling")
+
+
+def test_an_index_over_its_bound_is_not_read_to_its_end(registry, make, tmp_path):
+    registry.push(make(1))
+    os.truncate(index_file(tmp_path), 1 << 40)  # sparse: takes no space on the disk
+    with pytest.raises(VerificationFailed, match=f"at most {INDEX_BYTES_MAX} bytes"):
+        registry.resolve("doubling")
 
 
 def test_an_alias_moved_by_damage_is_refused_naming_both_digests(registry, make, tmp_path):

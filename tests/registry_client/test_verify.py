@@ -159,6 +159,41 @@ def test_a_signature_that_is_not_the_models_is_refused(bundle):
         check_contents(read_verified(bundle))
 
 
+@pytest.mark.parametrize(
+    ("labels", "got"), [([2, 1, 0], r"\[2, 1, 0\]"), (["a", "b", "c"], r"\['a', 'b', 'c'\]"), (None, "none")]
+)
+def test_labels_that_are_not_the_graphs_are_refused(tmp_path, sklearn_export, labels, got):
+    from registry_client.onnx_model import read_onnx
+    from registry_client.reference_run import record_golden
+
+    exported = sklearn_export(True)
+    write_bundle(tmp_path / "b", name="iris", model_bytes=exported, golden=record_golden(read_onnx(exported)))
+    manifest = json.loads((tmp_path / "b" / "manifest.json").read_bytes())
+    check_contents(read_verified(tmp_path / "b"))
+    manifest["class_labels"] = labels
+    rewrite(tmp_path / "b", manifest)
+    with pytest.raises(
+        VerificationFailed, match=rf"class_labels: expected those of model\.onnx: \[0, 1, 2\], got {got}"
+    ):
+        check_contents(read_verified(tmp_path / "b"))
+
+
+def test_labels_that_are_not_the_graphs_are_not_bundled(tmp_path, sklearn_export):
+    from registry_client.onnx_model import read_onnx
+    from registry_client.reference_run import record_golden
+
+    exported = sklearn_export(True)
+    golden = record_golden(read_onnx(exported))
+    with pytest.raises(BadDocument, match=r"class_labels: expected those that the graph tells, \(0, 1, 2\)"):
+        write_bundle(tmp_path / "b", name="iris", model_bytes=exported, golden=golden, class_labels=("a", "b", "c"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_labels_that_the_graph_does_not_tell_are_the_manifests_own(tmp_path, write_bundle_of_doubling):
+    write_bundle_of_doubling(tmp_path / "b", class_labels=("a", "b"))
+    check_contents(read_verified(tmp_path / "b"))
+
+
 def test_the_same_arguments_make_the_same_digest_wherever_the_folder_is(tmp_path, write_bundle_of_doubling):
     digests = {write_bundle_of_doubling(tmp_path / name).digest for name in ("a", "deeper/b")}
     assert len(digests) == 1
