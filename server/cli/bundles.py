@@ -139,11 +139,20 @@ def push(
 ) -> None:
     """Put a bundle into a registry as the next version of its model. The same bundle again keeps its version.
 
+    It is checked first as `roost verify` does.
+
     \b
     roost push churn.bundle --registry /srv/models --alias canary
     """
     with _refusals_in_one_line():
-        version = _open_registry(registry, must_exist=False).push(folder, aliases=alias or ())
+        from registry_client.reference_run import ReferenceRun
+        from registry_client.verify import check_contents, read_verified
+
+        # Before an alias moves: servers follow it, and would find out only when they start.
+        found = read_verified(folder)
+        check_contents(found, ReferenceRun(found.model_bytes, found.manifest.signature))
+        opened = _open_registry(registry, must_exist=False)
+        version = opened.push(folder, aliases=alias or (), digest=found.digest)
         aliases = "".join(f", @{name}" for name in version.aliases)
         _say(as_json, f"{version.name}:{version.version}{aliases}, digest {version.digest}", _version_document(version))
 

@@ -9,10 +9,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from registry_client.golden import make_golden
+from registry_client.onnx_model import read_onnx
 from server.cli.bundles import register
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -173,6 +176,20 @@ def test_a_refusal_is_one_line_that_says_what_to_do(roost, bundled, tmp_path, mo
     assert roost("push", bundled, "--registry", tmp_path / "r", "--alias", "stable").code == 0
     assert expected in roost(*(text.format(b=bundled, r=tmp_path / "r") for text in arguments)).refusal()
     assert not (tmp_path / "o").exists()
+
+
+def test_a_bundle_that_does_not_answer_its_golden_examples_moves_no_alias(
+    roost, bundled, tmp_path, write_bundle_of_doubling
+):
+    registry = tmp_path / "r"
+    before = roost("push", bundled, "--registry", registry, "--alias", "stable", "--json").document()
+    signature = read_onnx((bundled / "model.onnx").read_bytes()).signature
+    row = np.ones((1, 3), np.float32)
+    wrong = make_golden(signature, [({"x": row}, {"y": row})])
+    write_bundle_of_doubling(tmp_path / "wrong", name="twice", golden=wrong)
+    refused = roost("push", tmp_path / "wrong", "--registry", registry, "--alias", "stable").refusal()
+    assert "golden example 0, output 'y'" in refused
+    assert roost("list", "--registry", registry, "--json").document() == [before]
 
 
 def test_damage_in_the_registry_is_found_by_verify_whatever_the_local_cache_holds(roost, bundled, tmp_path):
