@@ -25,6 +25,7 @@ from registry_client.cache import BundleCache
 from registry_client.canonical_json import Fields, as_strings
 from registry_client.errors import BadDocument, NotInRegistry, RegistryRefused, VerificationFailed
 from registry_client.manifest import check_digest, check_model_name, is_model_name
+from registry_client.names import USUAL_ALIAS
 from registry_client.placing import place_file
 from registry_client.registry import Reference, Version, check_alias, check_tag, read_reference
 from registry_client.verify import VerifiedBundle, read_regular, read_verified
@@ -100,6 +101,8 @@ class FolderRegistry:
 
     def resolve(self, name: str, reference: Reference | None = None) -> Version:
         index = self._index(name)
+        if reference is None and USUAL_ALIAS in index.aliases:
+            return self._resolve_alias(index, USUAL_ALIAS)
         if reference is None:
             return index.version(max(index.versions))
         meant = read_reference(reference)

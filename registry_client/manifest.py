@@ -16,6 +16,7 @@ from typing import Any
 from registry_client import canonical_json
 from registry_client.canonical_json import Fields
 from registry_client.errors import BadDocument
+from registry_client.names import MODEL_NAME
 from registry_client.tensors import FREE_DIMENSION, Datatype, Signature, TensorSpec
 
 FORMAT_VERSION = 1
@@ -29,7 +30,7 @@ BUNDLE_BYTES_MAX = 4 << 30
 TOLERANCE_MAX = 1e-2
 """Of rtol and atol: with more, a golden example of probabilities would say yes to nearly any model."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_FILE_NAME = MODEL_NAME
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -98,12 +99,12 @@ def sha256_hex(data: bytes) -> str:
 
 
 def is_model_name(text: str) -> bool:
-    return _NAME.fullmatch(text) is not None
+    return MODEL_NAME.fullmatch(text) is not None
 
 
 def check_model_name(name: str, what: str = "name") -> str:
     """A model's name stands in routes, metrics and folders: letters, digits, '.', '_', '-'."""
-    if not _NAME.fullmatch(name):
+    if not MODEL_NAME.fullmatch(name):
         raise BadDocument(
             what, expected="1 to 100 letters, digits, '.', '_' or '-', the first a letter or digit",
             got=repr(name[:120]), hint="Choose another name.",
@@ -113,7 +114,7 @@ def check_model_name(name: str, what: str = "name") -> str:
 
 def check_file_name(name: str) -> str:
     """A bundle is flat: no folders, nothing hidden, and so no way out of it."""
-    if not _NAME.fullmatch(name) or name in (MANIFEST_FILE, DIGEST_FILE):
+    if not _FILE_NAME.fullmatch(name) or name in (MANIFEST_FILE, DIGEST_FILE):
         raise BadDocument(
             f"{MANIFEST_FILE}: files", expected="plain file names of letters, digits, '.', '_', '-', without a folder",
             got=repr(name[:120]), hint="Do not use this bundle: no tool of ours writes such a name.",

@@ -7,7 +7,6 @@ whatever the registry's storage holds.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +14,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from registry_client.errors import BadDocument
 from registry_client.manifest import check_model_name
+from registry_client.names import ALIAS, VERSION
 
 if TYPE_CHECKING:
     from registry_client.cache import BundleCache
     from registry_client.verify import VerifiedBundle
 
-# Not `latest`, which would look like a version that moves by itself, and not v1 or 1, which look like versions.
-_ALIAS = re.compile(r"(?!latest$)(?!v?[0-9]+$)[a-z0-9][a-z0-9_-]{0,62}")
-_VERSION = re.compile(r"[1-9][0-9]{0,8}")
 TAG_CHARACTERS_MAX = 4096
 
 Reference = int | str
@@ -59,7 +56,7 @@ class Registry(Protocol):
         """All versions of a model, oldest first."""
 
     def resolve(self, name: str, reference: Reference | None = None) -> Version:
-        """The version that `reference` means now; None is the newest."""
+        """The version that `reference` means now; None is @stable where the model has it, else the newest."""
 
     def fetch(self, version: Version, cache: BundleCache) -> VerifiedBundle:
         """The version's bundle, from the cache where it has it, and verified against the version's digest."""
@@ -80,7 +77,7 @@ def parse_target(text: str) -> tuple[str, Reference | None]:
     check_model_name(name, "model")
     if not colon:
         return name, None
-    if not _VERSION.fullmatch(version):
+    if not VERSION.fullmatch(version):
         raise BadDocument("version", expected="a number from 1", got=repr(version[:40]), hint=f"Like {name}:3.")
     return name, int(version)
 
@@ -89,13 +86,13 @@ def read_reference(reference: Reference) -> Reference:
     """An int for a version, the bare alias otherwise. Raises BadDocument for what can be neither."""
     if isinstance(reference, int):
         return reference
-    if _VERSION.fullmatch(reference):
+    if VERSION.fullmatch(reference):
         return int(reference)
     return check_alias(reference.removeprefix("@"))
 
 
 def check_alias(alias: str) -> str:
-    if not _ALIAS.fullmatch(alias):
+    if not ALIAS.fullmatch(alias):
         raise BadDocument(
             "alias",
             expected="1 to 63 of a-z, 0-9, '_' or '-', and neither 'latest' nor a number like 3 or v3",

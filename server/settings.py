@@ -16,16 +16,17 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from registry_client.names import ALIAS, MODEL_NAME, VERSION
+
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 GIB: Final = 1024 * MIB
 
 LOOPBACK_NAMES: Final = ("localhost", "ip6-localhost")
-MODEL_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-MODEL_REFERENCE: Final = re.compile(r"@[A-Za-z][A-Za-z0-9_-]{0,63}|[1-9][0-9]{0,17}")
+MODEL_REFERENCE: Final = re.compile(f"@(?:{ALIAS.pattern})|{VERSION.pattern}")
 
 ADDRESS_ALLOWED: Final = "host:port, port 0 to 65535"
-MODEL_NAME_ALLOWED: Final = "1 to 128 letters, digits, `.`, `_` or `-`, the first a letter or a digit"
+MODEL_NAME_ALLOWED: Final = "1 to 100 letters, digits, `.`, `_` or `-`, the first a letter or a digit"
 MODEL_REFERENCE_ALLOWED: Final = "`@` and an alias, or a version's number"
 
 
@@ -174,17 +175,20 @@ class RegistrySettings(Section):
 
 
 class ModelSettings(Section):
-    """A model to serve: an ONNX file, or an artifact of the registry."""
+    """A model to serve: an ONNX file, or an artifact of the registry; with neither key @stable, else the newest."""
 
     name: ModelName = Field(description="As clients call it", json_schema_extra={"allowed": MODEL_NAME_ALLOWED})
     onnx: HomePath | None = _described(None, "a path", "An ONNX file, served as it is, without a registry")
-    reference: ModelReference | None = _described(None, MODEL_REFERENCE_ALLOWED, "A version in the registry")
+    reference: ModelReference | None = _described(
+        None,
+        MODEL_REFERENCE_ALLOWED,
+        "A version in the registry; without it and `onnx`, `@stable` where the model has it, else the newest",
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if (self.onnx is None) == (self.reference is None):
-            got = "none" if self.onnx is None else "both"
-            raise ValueError(f"expected one of onnx and reference for the model {self.name!r}, got {got}")
+        if self.onnx is not None and self.reference is not None:
+            raise ValueError(f"expected at most one of onnx and reference for the model {self.name!r}, got both")
         return self
 
 
@@ -204,7 +208,7 @@ class Settings(Section):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"models: expected every name once, got {', '.join(twice)} twice")
-        referring = [model.name for model in self.models if model.reference is not None]
+        referring = [model.name for model in self.models if model.onnx is None]
         if referring and self.registry.path is None:
             raise ValueError(
                 f"registry.path: expected the folder registry of {', '.join(referring)}, got none. "

@@ -97,7 +97,11 @@ def bundle(
 
 def verify(
     target: Annotated[
-        str, typer.Argument(metavar="DIR|NAME[@ALIAS|:VERSION]", help="A folder, or with --registry a model.")
+        str,
+        typer.Argument(
+            metavar="DIR|NAME[@ALIAS|:VERSION]",
+            help="A folder, or with --registry a model; NAME alone is @stable, else the newest.",
+        ),
     ],
     registry: Annotated[Path | None, typer.Option(metavar="FOLDER", help="The folder registry.")] = None,
     digest: Annotated[str | None, typer.Option(help="What the bundle's digest must be.")] = None,
@@ -114,6 +118,7 @@ def verify(
         from registry_client.reference_run import ReferenceRun
         from registry_client.verify import check_contents, read_verified
 
+        version = None
         if registry is None:
             found = read_verified(Path(target), digest)
         else:
@@ -124,10 +129,18 @@ def verify(
                 )
         check_contents(found, ReferenceRun(found.model_bytes, found.manifest.signature))
         examples, files = len(found.golden().examples), len(found.files)
+        name = found.manifest.name if version is None else f"{version.name}:{version.version}"
+        resolved = {} if version is None else {"version": version.version}
         _say(
             as_json,
-            f"{found.manifest.name}: sound (files: {files}, golden examples: {examples}), digest {found.digest}",
-            {"name": found.manifest.name, "digest": found.digest, "files": sorted(found.files), "examples": examples},
+            f"{name}: sound (files: {files}, golden examples: {examples}), digest {found.digest}",
+            {
+                "name": found.manifest.name,
+                **resolved,
+                "digest": found.digest,
+                "files": sorted(found.files),
+                "examples": examples,
+            },
         )
 
 
@@ -158,7 +171,10 @@ def push(
 
 
 def pull(
-    target: Annotated[str, typer.Argument(metavar="NAME[@ALIAS|:VERSION]", help="What to fetch; alone, the newest.")],
+    target: Annotated[
+        str,
+        typer.Argument(metavar="NAME[@ALIAS|:VERSION]", help="What to fetch; NAME alone is @stable, else the newest."),
+    ],
     registry: RegistryOption,
     out: Annotated[Path, typer.Option(metavar="DIR", help="The bundle's folder; must not exist, or be empty.")],
     as_json: JsonOption = False,

@@ -28,14 +28,16 @@ log = logging.getLogger("roost.parent")
 
 EXIT_CONFIGURATION: Final = 2
 MODEL_FLAG: Final = re.compile(r"(?P<name>[^@:]+)(?:(?P<alias>@.+)|:(?P<version>.+))?")
-STABLE: Final = "@stable"
 
 
 def serve(
     onnx: Annotated[list[str] | None, typer.Option(metavar="NAME=FILE", help="Serve an ONNX file; repeatable.")] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME[@ALIAS|:VERSION]", help="Serve an artifact of the registry; repeatable."),
+        typer.Option(
+            metavar="NAME[@ALIAS|:VERSION]",
+            help="Serve an artifact of the registry, a bare NAME as @stable or else the newest; repeatable.",
+        ),
     ] = None,
     registry: Annotated[str | None, typer.Option(metavar="FOLDER", help="The folder registry.")] = None,
     listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="gRPC predictions.")] = None,
@@ -106,7 +108,8 @@ def _registry_model(text: str) -> Values:
     match = MODEL_FLAG.fullmatch(text)
     if match is None:
         raise ConfigurationError([f"--model: expected NAME, NAME@ALIAS or NAME:VERSION, got {text!r}."])
-    return {"name": match["name"], "reference": match["alias"] or match["version"] or STABLE}
+    reference = match["alias"] or match["version"]
+    return {"name": match["name"]} | ({"reference": reference} if reference else {})
 
 
 def _check(settings: Settings) -> None:

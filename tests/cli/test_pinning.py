@@ -63,6 +63,15 @@ def test_a_reference_is_pinned_to_version_and_digest_and_a_file_to_its_sha256(tm
     )
 
 
+def test_a_bare_name_is_stable_where_there_is_one_and_else_the_newest(tmp_path: Path) -> None:
+    push(tmp_path, 1)
+    push(tmp_path, 2)
+    settings = settings_of(tmp_path, ModelSettings(name="model"))
+    assert [pin.version for pin in pin_models(settings)] == ["2"]
+    FolderRegistry(tmp_path / "registry").set_alias("model", "stable", 1)
+    assert [pin.version for pin in pin_models(settings)] == ["1"]
+
+
 def test_all_models_that_are_not_there_are_named_at_once(tmp_path: Path) -> None:
     push(tmp_path, 1)
     wanted = (ModelSettings(name="model", reference="@canary"), ModelSettings(name="gone", onnx=tmp_path / "gone"))

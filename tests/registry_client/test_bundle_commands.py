@@ -82,6 +82,20 @@ def test_a_model_goes_from_a_file_to_the_registry_and_back(roost, onnx_file, tmp
     }
 
 
+def test_a_bare_name_is_stable_where_there_is_one_and_else_the_newest(
+    roost, bundled, tmp_path, write_bundle_of_doubling
+):
+    registry = tmp_path / "r"
+    write_bundle_of_doubling(tmp_path / "second", name="twice")
+    for folder in (bundled, tmp_path / "second"):
+        assert roost("push", folder, "--registry", registry).code == 0
+    assert roost("verify", "twice", "--registry", registry).text.startswith("twice:2: sound")
+    assert roost("verify", "twice:1", "--registry", registry, "--json").document()["version"] == 1
+    assert roost("push", bundled, "--registry", registry, "--alias", "stable").code == 0
+    assert roost("verify", "twice", "--registry", registry).text.startswith("twice:1: sound")
+    assert roost("pull", "twice", "--registry", registry, "--out", tmp_path / "o").text.startswith("twice:1 is in")
+
+
 def test_text_for_people_names_what_was_done(roost, bundled, tmp_path):
     registry = tmp_path / "registry"
     assert "twice:1, @stable, digest " in roost("push", bundled, "--registry", registry, "--alias", "stable").text

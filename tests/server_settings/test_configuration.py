@@ -1,13 +1,17 @@
 """Where settings come from, which one wins, and what a mistake is answered with."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from registry_client.errors import BadDocument
+from registry_client.manifest import check_model_name
+from registry_client.registry import check_alias, parse_target
 from server.cli.configuration import ConfigurationError, load_settings
 from server.processes import ControlSpec, WorkerSpec
-from server.settings import Settings, is_loopback, join_address, settings_fields, split_address
+from server.settings import ModelSettings, Settings, is_loopback, join_address, settings_fields, split_address
 
 DEFAULTS = {field.key: field for field in settings_fields()}
 
@@ -109,11 +113,11 @@ def test_both_bounds_of_a_range_are_allowed(key: str) -> None:
         ),
         (
             {"models": [{"name": "a"}]},
-            "models[0]: expected one of onnx and reference for the model 'a', got none (by a flag).",
+            "registry.path: expected the folder registry of a, got none. Set it with --registry, or name ONNX files.",
         ),
         (
             {"models": [{"name": "a", "onnx": "f", "reference": "@stable"}], "registry": {"path": "r"}},
-            "models[0]: expected one of onnx and reference for the model 'a', got both (by a flag).",
+            "models[0]: expected at most one of onnx and reference for the model 'a', got both (by a flag).",
         ),
         (
             {"models": [{"name": "a", "reference": "stable"}], "registry": {"path": "r"}},
@@ -219,3 +223,29 @@ def test_what_a_child_reads_is_what_the_parent_wrote() -> None:
     control = ControlSpec(http_fd=3, admin_host="::1", admin_port=4, listen="h:1", plane_fd=6, settings=settings)
     assert WorkerSpec.model_validate_json(worker.model_dump_json()) == worker
     assert ControlSpec.model_validate_json(control.model_dump_json()) == control
+
+
+TEXTS = "a A 1 0 v1 v1a 7b latest latest2 stable Stable a_b-c a.b _a -a .a".split(" ")
+LONG_TEXTS = ["a" * length for length in (62, 63, 64, 100, 101, 128)]
+ODD_TEXTS = ["9" * 9, "9" * 10, "", "a\n", "a b", "ä"]
+
+
+@pytest.mark.parametrize("text", [*TEXTS, *LONG_TEXTS, *ODD_TEXTS])
+def test_the_server_takes_the_names_and_references_that_the_registry_takes_and_no_others(text: str) -> None:
+    def settings_take(**model: str) -> bool:
+        try:
+            ModelSettings.model_validate({"name": "m"} | model)
+        except ValueError:
+            return False
+        return True
+
+    def registry_takes(check: Callable[[str], object], value: str) -> bool:
+        try:
+            check(value)
+        except BadDocument:
+            return False
+        return True
+
+    assert settings_take(name=text) == registry_takes(check_model_name, text)
+    assert settings_take(reference=f"@{text}") == registry_takes(check_alias, text)
+    assert settings_take(reference=text) == registry_takes(lambda version: parse_target(f"m:{version}"), text)
