@@ -225,7 +225,24 @@ def test_what_a_child_reads_is_what_the_parent_wrote() -> None:
     assert ControlSpec.model_validate_json(control.model_dump_json()) == control
 
 
-TEXTS = "a A 1 0 v1 v1a 7b latest latest2 stable Stable a_b-c a.b _a -a .a".split(" ")
+TEXTS = [
+    "a",
+    "A",
+    "1",
+    "0",
+    "v1",
+    "v1a",
+    "7b",
+    "latest",
+    "latest2",
+    "stable",
+    "Stable",
+    "a_b-c",
+    "a.b",
+    "_a",
+    "-a",
+    ".a",
+]
 LONG_TEXTS = ["a" * length for length in (62, 63, 64, 100, 101, 128)]
 ODD_TEXTS = ["9" * 9, "9" * 10, "", "a\n", "a b", "ä"]
 
