@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import threading
 
 import grpc
 import numpy as np
@@ -94,3 +97,42 @@ def test_an_asyncio_client_refuses_a_second_event_loop_in_words(scripted):
     loop.run_until_complete(client.close())
     loop.close()
     assert channels._asyncio == {}
+
+
+def test_a_connection_cut_while_the_server_works_is_unavailable_and_the_call_is_made_again(scripted):
+    with socket.create_server(("127.0.0.1", 0)) as front:
+        links: list[socket.socket] = []
+        threading.Thread(target=forward, args=(front, scripted.target, links), daemon=True).start()
+
+        answer = scripted.handler
+
+        def cut_the_first(request, context):
+            if len(scripted.requests) == 1:
+                for link in links:
+                    link.shutdown(socket.SHUT_RDWR)
+            return answer(request, context)
+
+        scripted.handler = cut_the_first
+        with roost.Client(f"127.0.0.1:{front.getsockname()[1]}") as client:
+            assert client.predict("m", ROW).version == "7"
+    assert len(scripted.requests) == 2, "the server did it twice"
+    assert len(set(scripted.peers)) == 2
+
+
+def forward(front: socket.socket, target: str, links: list[socket.socket]) -> None:
+    """Passes bytes on both ways for each connection to `front`, until it is closed."""
+    host, _, port = target.rpartition(":")
+    with contextlib.suppress(OSError):
+        while True:
+            client = front.accept()[0]
+            server = socket.create_connection((host, int(port)))
+            links += [client, server]
+            for pair in ((client, server), (server, client)):
+                threading.Thread(target=pass_on, args=pair, daemon=True).start()
+
+
+def pass_on(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while content := source.recv(65536):
+            sink.sendall(content)
+        sink.shutdown(socket.SHUT_WR)
