@@ -136,6 +136,9 @@ class BatchingSettings(Section):
     max_batch_size: int = _within(1024, 1, 65_536, "Rows in a batch at most")
     max_queue_delay_us: int = _within(0, 0, 1_000_000, "How long a batch waits for more rows while the runner is free")
     queue_rows_max: int = _within(65_536, 1, 16_777_216, "Rows that wait; more are refused with RESOURCE_EXHAUSTED")
+    queue_bytes_max: int = _within(
+        512 * MIB, 1 * MIB, 256 * GIB, "Memory for one model's rows that wait or run; wide rows make smaller batches"
+    )
     inline_cost_us_max: int = _within(500, 0, 1_000_000, "Dearer batches run in the runner's thread, not on the loop")
 
 
@@ -151,6 +154,7 @@ class LimitSettings(Section):
     reply_bytes_per_connection_max: int = _within(
         16 * MIB, 64 * KIB, 1 * GIB, "Replies not read yet; a reader behind by more is cut off"
     )
+    reply_bytes_max: int = _within(256 * MIB, 64 * KIB, 64 * GIB, "Replies not read yet in a worker")
     assembling_bytes_per_connection_max: int = _within(
         16 * MIB, 64 * KIB, 1 * GIB, "Messages not complete yet on a connection"
     )

@@ -12,8 +12,8 @@ from numba import carray, types
 
 from native.batch.layout import ARENA
 from native.http2.binding import session_resume_data
-from native.http2.refusals import DEADLINE_PASSED, REPLY_TOO_LONG
-from native.http2.replies import count_answer, refuse_slot, reserve_reply, submit_reply, submit_status
+from native.http2.refusals import DEADLINE_PASSED, REPLY_OVER_LIMIT, REPLY_TOO_LONG
+from native.http2.replies import count_answer, give_up, refuse_slot, reserve_reply, submit_reply, submit_status
 from native.http2.requests import PREDICT
 from native.lane.layout import (
     CONNECTION,
@@ -28,10 +28,12 @@ from native.lane.layout import (
     LANE_DIRECTORY_TABLE,
     LANE_DIRECTORY_WORDS,
     LANE_IDS,
+    LANE_MESSAGE_BYTES_MAX,
     LANE_NOW_NS,
     LANE_SLOT_COUNT,
     LANE_SLOTS,
     NO_CONNECTION,
+    OUTBOX_BYTES,
     REPLYING,
     RUNNING,
     SLOT,
@@ -46,6 +48,9 @@ from native.wire.reply_writer import infer_reply_bytes, predict_reply_bytes, wri
 STATUS_OK = 0
 GONE = -1  # the call's stream, or the whole slot, is not there any more
 BUSY = -2
+ALL = -1
+# What a batch's replies may add to before they are offered to the sockets.
+ANSWERED_AT_ONCE_BYTES = OUTBOX_BYTES // 2
 
 
 @kernel("void(int64[::1], int64, int64)")
@@ -63,6 +68,9 @@ def _answer_request(lane: Words, arena_index: int, index: int) -> None:
         reply_bytes = infer_reply_bytes(
             table, slot.model, slot.rows, slot.output_mask, slot.id_bytes, slot.contents, block, slot.row
         )
+    if reply_bytes - FRAME_HEADER_BYTES > lane[LANE_MESSAGE_BYTES_MAX]:
+        refuse_slot(lane, index, REPLY_OVER_LIMIT)
+        return
     address = reserve_reply(lane, index, reply_bytes)
     if address == 0:
         refuse_slot(lane, index, REPLY_TOO_LONG)
@@ -79,20 +87,28 @@ def _answer_request(lane: Words, arena_index: int, index: int) -> None:
             ids, index * ID_BYTES_MAX, slot.id_bytes, slot.contents, block, slot.row,
         )  # fmt: skip
     if end < 0 or submit_reply(lane, index, end) != 0:
-        release_slot(lane, index)
+        give_up(lane, index)
         return
     count_answer(lane, slot.method, STATUS_OK, lane[LANE_NOW_NS] - slot.arrived_ns)
 
 
-@kernel("void(int64[::1], int64, int64)")
-def answer_batch(lane: Words, arena_index: int, now_ns: int) -> None:
-    """Answers all requests of a batch that came over connections, but for those that were answered already."""
+@kernel("int64(int64[::1], int64, int64, int64)")
+def answer_batch(lane: Words, arena_index: int, first_request: int, now_ns: int) -> int:
+    """Answers requests of a batch that came over connections, but for those that were answered already.
+
+    Begins with `first_request` and returns the one to go on with, once what has been written is flushed, or ALL. So
+    the replies of a large batch leave while it is being answered, and only a reader that is slow has many waiting.
+    """
     lane[LANE_NOW_NS] = now_ns
     arenas = carray(pointer(lane[LANE_ARENAS]), (lane[LANE_ARENA_COUNT],), ARENA)
     slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
     arena = arenas[arena_index]
     requests = carray(pointer(lane[LANE_ARENA_SLOTS]), (arena.first_request + arena.requests,), np.int64)
-    for request in range(arena.requests):
+    counters = carray(pointer(lane[LANE_COUNTERS]), (COUNTERS_LENGTH,), np.int64)
+    waiting_bytes = counters[REPLY_BYTES]
+    for request in range(first_request, arena.requests):
+        if counters[REPLY_BYTES] - waiting_bytes > ANSWERED_AT_ONCE_BYTES:
+            return request
         index = requests[arena.first_request + request]
         slot = slots[index]
         if slot.state != RUNNING or slot.arena != arena_index:
@@ -101,6 +117,7 @@ def answer_batch(lane: Words, arena_index: int, now_ns: int) -> None:
             release_slot(lane, index)
         elif slot.connection != NO_CONNECTION:
             _answer_request(lane, arena_index, index)
+    return ALL
 
 
 @kernel("void(int64[::1], int64[::1], int64)")
@@ -167,7 +184,7 @@ def answer_message(lane: Words, index: int, generation: int, message: int, messa
         drop_request(lane, index)
         count_answer(lane, slot.method, STATUS_OK, lane[LANE_NOW_NS] - slot.arrived_ns)
         if submit_reply(lane, index, frame_bytes) != 0:
-            release_slot(lane, index)
+            give_up(lane, index)
             return GONE
         return OK
     connections = carray(pointer(lane[LANE_CONNECTIONS]), (lane[LANE_CONNECTION_COUNT],), CONNECTION)

@@ -97,11 +97,15 @@ def _same(left: Bytes, right: Bytes) -> bool:
     return True
 
 
-@kernel("int64(int64[::1], int64, int64)")
-def _slot_of(lane: Words, session: int, stream_id: int) -> int:
-    """The slot that a stream's user data names, or NO_SLOT."""
+@kernel("int64(int64[::1], int64, int64, int64)")
+def _slot_of(lane: Words, connection_index: int, session: int, stream_id: int) -> int:
+    """The slot that a stream's user data names, if it is that stream's still, or NO_SLOT."""
     index = session_get_stream_user_data(session, int32(stream_id)) - 1
-    return index if 0 <= index < lane[LANE_SLOT_COUNT] else NO_SLOT
+    if index < 0 or index >= lane[LANE_SLOT_COUNT]:
+        return NO_SLOT
+    slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
+    slot = slots[index]
+    return index if slot.connection == connection_index and slot.stream_id == stream_id else NO_SLOT
 
 
 @kernel("int64(int64[::1], int64, int64, int64)")
@@ -148,9 +152,9 @@ def take_header(lane: Words, connection_index: int, name: Bytes, value: Bytes) -
     return 0
 
 
-@kernel("int64(int64[::1], int64, int64)")
-def _end_of_stream(lane: Words, session: int, stream_id: int) -> int:
-    index = _slot_of(lane, session, stream_id)
+@kernel("int64(int64[::1], int64, int64, int64)")
+def _end_of_stream(lane: Words, connection_index: int, session: int, stream_id: int) -> int:
+    index = _slot_of(lane, connection_index, session, stream_id)
     if index == NO_SLOT:
         return 0
     slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
@@ -166,7 +170,7 @@ def take_frame(lane: Words, connection_index: int, session: int, frame_address: 
     kind, flags, stream_id = int64(frame.type), int64(frame.flags), int64(frame.stream_id)
     if kind == DATA:
         if flags & FLAG_END_STREAM:
-            return _end_of_stream(lane, session, stream_id)
+            return _end_of_stream(lane, connection_index, session, stream_id)
         if frame.payload_bytes <= int64(frame.detail):
             connection.empty_data_frames += 1
             if connection.empty_data_frames > lane[LANE_EMPTY_DATA_MAX]:
@@ -177,7 +181,7 @@ def take_frame(lane: Words, connection_index: int, session: int, frame_address: 
             if result != 0:
                 return result
         if flags & FLAG_END_STREAM:
-            return _end_of_stream(lane, session, stream_id)
+            return _end_of_stream(lane, connection_index, session, stream_id)
     elif kind == SETTINGS:
         if flags & FLAG_ACK:
             connection.settings_sent_ns = 0
@@ -188,10 +192,10 @@ def take_frame(lane: Words, connection_index: int, session: int, frame_address: 
     return 0
 
 
-@kernel("int64(int64[::1], int64, int64, int64, int64)")
-def take_chunk(lane: Words, session: int, stream_id: int, source: int, count: int) -> int:
+@kernel("int64(int64[::1], int64, int64, int64, int64, int64)")
+def take_chunk(lane: Words, connection_index: int, session: int, stream_id: int, source: int, count: int) -> int:
     """Bytes of a DATA frame: kept where a call still wants them, consumed in any case."""
-    index = _slot_of(lane, session, stream_id)
+    index = _slot_of(lane, connection_index, session, stream_id)
     if index != NO_SLOT:
         slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
         if slots[index].state == ASSEMBLING:
@@ -200,10 +204,10 @@ def take_chunk(lane: Words, session: int, stream_id: int, source: int, count: in
     return session_consume(session, int32(stream_id), np.uintp(count))
 
 
-@kernel("int64(int64[::1], int64, int64)")
-def close_stream(lane: Words, session: int, stream_id: int) -> int:
+@kernel("int64(int64[::1], int64, int64, int64)")
+def close_stream(lane: Words, connection_index: int, session: int, stream_id: int) -> int:
     """A stream is gone, by whatever end: its slot is freed, or left to the work that holds it."""
-    index = _slot_of(lane, session, stream_id)
+    index = _slot_of(lane, connection_index, session, stream_id)
     if index != NO_SLOT and abandon_slot(lane, index) == 1:
         note_cancelled(lane, index)
     return 0
@@ -238,14 +242,14 @@ def on_frame_recv(session: int, frame: int, user: int) -> int:
 def on_data_chunk_recv(session: int, flags: int, stream_id: int, source: int, count: int, user: int) -> int:
     words = carray(pointer(user), (2,), np.int64)
     lane = carray(pointer(words[0]), (LANE_WORDS,), np.int64)
-    return int32(take_chunk(lane, session, int64(stream_id), source, int64(count)))
+    return int32(take_chunk(lane, words[1], session, int64(stream_id), source, int64(count)))
 
 
 @cfunc(ON_STREAM_CLOSE, cache=True)
 def on_stream_close(session: int, stream_id: int, error_code: int, user: int) -> int:
     words = carray(pointer(user), (2,), np.int64)
     lane = carray(pointer(words[0]), (LANE_WORDS,), np.int64)
-    return int32(close_stream(lane, session, int64(stream_id)))
+    return int32(close_stream(lane, words[1], session, int64(stream_id)))
 
 
 @kernel("int64(int64[::1], int64, int64)")
@@ -292,7 +296,7 @@ def on_frame_not_send(session: int, frame: int, error_code: int, user: int) -> i
     if int64(header.type) == HEADERS:
         words = carray(pointer(user), (2,), np.int64)
         lane = carray(pointer(words[0]), (LANE_WORDS,), np.int64)
-        index = _slot_of(lane, session, int64(header.stream_id))
+        index = _slot_of(lane, words[1], session, int64(header.stream_id))
         if index != NO_SLOT:
             drop_reply(lane, index)
     return 0

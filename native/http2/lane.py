@@ -38,6 +38,7 @@ class LaneLimits:
     header_bytes_max: int = 16384
     headers_max: int = 128
     reply_bytes_per_connection_max: int = 16 << 20
+    reply_bytes_max: int = 256 << 20
     assembling_bytes_per_connection_max: int = 16 << 20
     assembling_bytes_max: int = 256 << 20
     resets_sent_max: int = 1000
@@ -175,6 +176,7 @@ class Lane(BatchMemory):
                 layout.LANE_HEADER_BYTES_MAX: limits.header_bytes_max,
                 layout.LANE_HEADERS_MAX: limits.headers_max,
                 layout.LANE_REPLY_BYTES_MAX: limits.reply_bytes_per_connection_max,
+                layout.LANE_REPLY_BYTES_ALL_MAX: limits.reply_bytes_max,
                 layout.LANE_ASSEMBLING_BYTES_MAX: limits.assembling_bytes_per_connection_max,
                 layout.LANE_ASSEMBLING_BYTES_ALL_MAX: limits.assembling_bytes_max,
                 layout.LANE_RESETS_SENT_MAX: limits.resets_sent_max,

@@ -94,7 +94,12 @@ REFUSALS: Final = (
     ),
     Refusal(
         RESOURCE_EXHAUSTED,
-        "reply: longer than limits.reply_bytes_per_connection_max leaves room for. Ask for fewer rows a call.",
+        "reply: too many bytes wait to be read (limits.reply_bytes_per_connection_max, limits.reply_bytes_max). "
+        "Read replies as they come, or ask for fewer rows a call.",
+    ),
+    Refusal(
+        RESOURCE_EXHAUSTED,
+        "reply: longer than limits.message_bytes_max. Send fewer rows in a call, or ask for fewer outputs.",
     ),
 )
 
@@ -116,7 +121,8 @@ QUEUE_FULL: Final = 14
 HANDOFFS_FULL: Final = 15
 DEADLINE_PASSED: Final = 16
 REPLY_TOO_LONG: Final = 17
-REFUSAL_COUNT: Final = 18
+REPLY_OVER_LIMIT: Final = 18
+REFUSAL_COUNT: Final = 19
 
 REFUSAL_HEADER_COUNT: Final = 5
 STATUS_HEADER_COUNT: Final = 4

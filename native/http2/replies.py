@@ -15,9 +15,12 @@ from native.http2.binding import (
     DATA_FLAG_NO_END_STREAM,
     ERR_DEFERRED,
     ERR_STREAM,
+    FLAG_NONE,
+    INTERNAL_ERROR,
     READ_DATA,
     session_set_stream_user_data,
     submit_response,
+    submit_rst_stream,
     submit_trailer,
 )
 from native.http2.layout import DATA_PROVIDER, NV, NV_BYTES
@@ -30,7 +33,6 @@ from native.http2.refusals import (
 )
 from native.lane.layout import (
     CONNECTION,
-    CONNECTION_OPEN,
     HANDED,
     LANE_CONNECTION_COUNT,
     LANE_CONNECTIONS,
@@ -41,6 +43,7 @@ from native.lane.layout import (
     LANE_PROVIDER,
     LANE_READ_CALLBACK,
     LANE_REFUSAL_HEADERS,
+    LANE_REPLY_BYTES_ALL_MAX,
     LANE_REPLY_BYTES_MAX,
     LANE_RESPONSE_HEADERS,
     LANE_SLOT_COUNT,
@@ -72,16 +75,21 @@ COUNTERS_OF_REFUSALS = np.array(REFUSAL_COUNTERS, dtype=np.int64)
 assert STATUSES_OF_REFUSALS.size == COUNTERS_OF_REFUSALS.size == REFUSAL_COUNT
 # Larger than any reply, so that sizes computed from it stay far from the end of int64.
 REPLY_BYTES_CEILING = 1 << 40
+# A reader at its bound is behind; one that also took no byte for so long does not read.
+# Of a call that was refused before anything was done for it: fast refusals must not make a server look fast.
+NO_LATENCY = -1
+UNREAD_NS_MAX = 500_000_000
 
 
 @kernel("void(int64[::1], int64, int64, int64)")
 def count_answer(lane: Words, method: int, status: int, latency_ns: int) -> None:
-    """Counts an answered call by method and status, and its latency."""
+    """Counts an answered call by method and status, and its latency, unless that is NO_LATENCY."""
     counters = carray(pointer(lane[LANE_COUNTERS]), (COUNTERS_LENGTH,), np.int64)
     kind = method if 0 <= method < METHOD_OTHER else METHOD_OTHER
     counters[REQUESTS + kind * STATUS_COUNT + status] += 1
-    counters[LATENCY + latency_bucket(latency_ns)] += 1
-    counters[LATENCY_SUM_NS] += latency_ns
+    if latency_ns != NO_LATENCY:
+        counters[LATENCY + latency_bucket(latency_ns)] += 1
+        counters[LATENCY_SUM_NS] += latency_ns
 
 
 @kernel("void(int64[::1], int64, int64, int64, int64)")
@@ -93,7 +101,7 @@ def refuse_stream(lane: Words, session: int, stream_id: int, method: int, refusa
     counters = carray(pointer(lane[LANE_COUNTERS]), (COUNTERS_LENGTH,), np.int64)
     if COUNTERS_OF_REFUSALS[refusal] != 0:
         counters[COUNTERS_OF_REFUSALS[refusal]] += 1
-    count_answer(lane, method, STATUSES_OF_REFUSALS[refusal], 0)
+    count_answer(lane, method, STATUSES_OF_REFUSALS[refusal], NO_LATENCY)
 
 
 @kernel("void(int64[::1], int64, int64)")
@@ -114,9 +122,10 @@ def refuse_slot(lane: Words, index: int, refusal: int) -> None:
 
 @kernel("int64(int64[::1], int64, int64)")
 def reserve_reply(lane: Words, index: int, reply_bytes: int) -> int:
-    """Makes room for a reply in the slot's memory: its address, or 0 where the connection's bound is met.
+    """Makes room for a reply in the slot's memory: its address, or 0 where a bound on replies is met.
 
-    A reader that lets replies pile up beyond the bound is cut off. The slot must be tied to a connection.
+    A reader that is at its bound and has taken nothing for UNREAD_NS_MAX is cut off; one that reads is only refused.
+    The slot must be tied to a connection.
     """
     slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
     slot = slots[index]
@@ -125,9 +134,13 @@ def reserve_reply(lane: Words, index: int, reply_bytes: int) -> int:
     if reply_bytes < 0 or reply_bytes > REPLY_BYTES_CEILING:
         return 0
     if reply_bytes > lane[LANE_REPLY_BYTES_MAX] - connection.reply_bytes:
-        if connection.reply_bytes > 0 and connection.state == CONNECTION_OPEN and connection.cutoff == 0:
+        idle_ns = lane[LANE_NOW_NS] - connection.progress_ns
+        if connection.reply_bytes > 0 and idle_ns > UNREAD_NS_MAX and connection.cutoff == 0:
             connection.cutoff = CUTOFF_REPLY_BYTES
             touch(lane, slot.connection)
+        return 0
+    counters = carray(pointer(lane[LANE_COUNTERS]), (COUNTERS_LENGTH,), np.int64)
+    if reply_bytes > lane[LANE_REPLY_BYTES_ALL_MAX] - counters[REPLY_BYTES]:
         return 0
     if reply_bytes > slot.reply_capacity_bytes:
         address = malloc(types.uintp(reply_bytes))
@@ -136,6 +149,20 @@ def reserve_reply(lane: Words, index: int, reply_bytes: int) -> int:
         slot.reply_address = address
         slot.reply_capacity_bytes = reply_bytes
     return slot.reply_address
+
+
+@kernel("void(int64[::1], int64)")
+def give_up(lane: Words, index: int) -> None:
+    """A reply that libnghttp2 did not take, for lack of memory: the stream is reset and no longer names the slot."""
+    slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
+    slot = slots[index]
+    if slot.connection != NO_CONNECTION:
+        connections = carray(pointer(lane[LANE_CONNECTIONS]), (lane[LANE_CONNECTION_COUNT],), CONNECTION)
+        session, stream_id = connections[slot.connection].session, types.int32(slot.stream_id)
+        session_set_stream_user_data(session, stream_id, 0)
+        submit_rst_stream(session, types.uint8(FLAG_NONE), stream_id, types.uint32(INTERNAL_ERROR))
+        touch(lane, slot.connection)
+    release_slot(lane, index)
 
 
 @kernel("int64(int64[::1], int64, int64)")
@@ -148,6 +175,8 @@ def submit_reply(lane: Words, index: int, reply_bytes: int) -> int:
     counters = carray(pointer(lane[LANE_COUNTERS]), (COUNTERS_LENGTH,), np.int64)
     slot.reply_start = 0
     slot.reply_end = reply_bytes
+    if connection.reply_bytes == 0:
+        connection.progress_ns = lane[LANE_NOW_NS]
     connection.reply_bytes += reply_bytes
     counters[REPLY_BYTES] += reply_bytes
     slot.progress_ns = lane[LANE_NOW_NS]
@@ -242,6 +271,7 @@ def _fill(
     memcpy(target, slot.reply_address + slot.reply_start, types.uintp(count))
     slot.reply_start += count
     slot.progress_ns = lane[LANE_NOW_NS]
+    connection.progress_ns = lane[LANE_NOW_NS]
     connection.reply_bytes -= count
     counters[REPLY_BYTES] -= count
     if slot.reply_start == slot.reply_end:

@@ -89,6 +89,8 @@ GOAWAY_NOTICE, GOAWAY_FINAL = 1, 2
 # What `receive` and `flush` answer, as bits.
 MORE = 1  # the outbox was full: flush again
 CLOSE = 2  # the connection has ended: close its transport
+# Why a segment is its connection's last: it was said and read to the end, or a limit ended it.
+GOODBYE, CUT_OFF = 1, 2
 
 CONNECTION_BYTES = CONNECTION.itemsize
 assert CONNECTION.fields is not None
@@ -120,6 +122,7 @@ def open_connection(lane: Words, connection_index: int, now_ns: int) -> int:
     connection.executing = 0
     connection.assembling_bytes = 0
     connection.reply_bytes = 0
+    connection.progress_ns = now_ns
     connection.resets_sent = 0
     connection.empty_data_frames = 0
     connection.priority_frames = 0
@@ -172,6 +175,8 @@ def cut_off(lane: Words, connection_index: int, reason: int) -> None:
 @kernel("int64(int64[::1], int64, int64, int64, int64)")
 def receive(lane: Words, connection_index: int, source: int, count: int, now_ns: int) -> int:
     """Feeds `count` bytes at `source` to the session; its callbacks do the rest. 0, or CLOSE."""
+    if connection_index < 0 or connection_index >= lane[LANE_CONNECTION_COUNT]:
+        return CLOSE
     connections = carray(pointer(lane[LANE_CONNECTIONS]), (lane[LANE_CONNECTION_COUNT],), CONNECTION)
     counters = carray(pointer(lane[LANE_COUNTERS]), (COUNTERS_LENGTH,), np.int64)
     connection = connections[connection_index]
@@ -252,8 +257,8 @@ def flush_touched(lane: Words) -> int:
             over = session_want_read(connection.session) == 0 and session_want_write(connection.session) == 0
             if connection.cutoff != 0 or over:
                 connection.state = CONNECTION_CLOSING
-                close = 1
-        if end > start or close == 1:
+                close = CUT_OFF if connection.cutoff != 0 else GOODBYE
+        if end > start or close != 0:
             segments[count, 0] = index
             segments[count, 1] = start
             segments[count, 2] = end

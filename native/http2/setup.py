@@ -11,8 +11,6 @@ SETTINGS_ENTRIES_MAX: Final = 32
 OUTBOUND_ACKS_MAX: Final = 1000
 CONTINUATIONS_MAX: Final = 8
 SEND_HEADER_BYTES_MAX: Final = 16 * 1024
-# Resets that a peer may send: a burst, then so many a second (CVE-2023-44487).
-RESETS_RECEIVED_RATE: Final = 100
 
 # The callbacks that are set, by nghttp2's names; `make_callbacks` takes their addresses in this order.
 CALLBACKS: Final = (
@@ -33,8 +31,8 @@ def _new(library: ctypes.CDLL, kind: str) -> ctypes.c_void_p:
     return made
 
 
-def make_option(resets_received_burst: int) -> int:
-    """Address of an nghttp2_option. resets_received_burst: streams a peer may reset at once before it is sent away."""
+def make_option(resets_received_max: int) -> int:
+    """Address of an nghttp2_option. resets_received_max: streams a peer may reset in a second (CVE-2023-44487)."""
     library = ctypes.CDLL(load_library().path)
     option = _new(library, "option")
     library.nghttp2_option_set_no_auto_window_update(option, ctypes.c_int(1))
@@ -43,7 +41,7 @@ def make_option(resets_received_burst: int) -> int:
     library.nghttp2_option_set_max_outbound_ack(option, ctypes.c_size_t(OUTBOUND_ACKS_MAX))
     library.nghttp2_option_set_no_closed_streams(option, ctypes.c_int(1))
     library.nghttp2_option_set_stream_reset_rate_limit(
-        option, ctypes.c_uint64(resets_received_burst), ctypes.c_uint64(RESETS_RECEIVED_RATE)
+        option, ctypes.c_uint64(resets_received_max), ctypes.c_uint64(resets_received_max)
     )
     library.nghttp2_option_set_max_continuations(option, ctypes.c_size_t(CONTINUATIONS_MAX))
     return int(option.value or 0)

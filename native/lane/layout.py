@@ -91,7 +91,8 @@ LANE_WINDOW_BYTES: Final = 63  # connection-level receive window
 LANE_PIECE: Final = 67  # address of the pointer that nghttp2_session_mem_send fills
 LANE_IDS: Final = 68  # address of uint8[slots, ID_BYTES_MAX]: what callers name their requests
 LANE_PATHS_SEEN: Final = 69  # address of uint8[connections, PATH_SEEN_BYTES]: paths that name no method
-LANE_WORDS: Final = 70
+LANE_REPLY_BYTES_ALL_MAX: Final = 70  # of all connections together
+LANE_WORDS: Final = 71
 PATH_SEEN_BYTES: Final = 128
 
 # --- Slots ----------------------------------------------------------------------------------------------------------
@@ -174,6 +175,7 @@ CONNECTION = np.dtype(
         ("executing", np.int64),
         ("assembling_bytes", np.int64),
         ("reply_bytes", np.int64),
+        ("progress_ns", np.int64),  # when a byte of a reply last left, or the first one came to wait
         ("resets_sent", np.int64),
         ("empty_data_frames", np.int64),
         ("priority_frames", np.int64),

@@ -80,6 +80,11 @@ class BatchLoop:
         self._waiting: dict[int, asyncio.Future[dict[str, Array]]] = {}
         self.answers: Answers | None = None
 
+    def close(self) -> None:
+        """Ends the batch that runs, if one does: nobody waits for it any more."""
+        for bindings in self._bindings:
+            bindings.terminate()
+
     def wake(self) -> None:
         """Rows may be waiting: run a batch as soon as the sockets that are readable now have been read."""
         if not self._scheduled and not self._running:

@@ -39,6 +39,8 @@ class Engine:
         make_memory: MakeMemory,
     ) -> None:
         self.runner = Runner()
+        for model in models:
+            _fit(model, settings)
         directory = ModelDirectory([_wire_model(model) for model in models])
         bounds = [_queue_bounds(model, settings) for model in models]
         self.memory = make_memory(directory, bounds, counts)
@@ -49,13 +51,34 @@ class Engine:
                 model.batcher = Batcher(self.batches, index)
 
     def close(self) -> None:
-        """Waits for what runs and ends the runner's thread."""
+        """Ends what runs and the runner's thread."""
+        self.batches.close()
         self.runner.close()
 
 
+def _row_bytes(model: ServedModel) -> int:
+    """Bytes of a row, in and out."""
+    return sum(spec.row_bytes for spec in (*model.signature.inputs, *model.signature.outputs))
+
+
+def _fit(model: ServedModel, settings: BatchingSettings) -> None:
+    """Wide rows make smaller batches, and rows too wide for any make none: what waits is bounded in bytes, too."""
+    if not model.batchable:
+        return
+    fits = settings.queue_bytes_max // (ARENAS_MIN * max(_row_bytes(model), 1))
+    if fits < 1:
+        model.batchable = False
+        model.batching_note = f"three rows of {_row_bytes(model)} bytes are more than batching.queue_bytes_max"
+    model.max_batch_size = max(1, min(model.max_batch_size, fits))
+
+
 def _queue_bounds(model: ServedModel, settings: BatchingSettings) -> QueueBounds:
+    """As many arenas as the bounds on rows and on bytes leave room for."""
     arenas = -(-settings.queue_rows_max // model.max_batch_size)
-    return QueueBounds(min(max(arenas, ARENAS_MIN), ARENAS_MAX), settings.queue_rows_max)
+    if model.batchable:
+        arenas = min(arenas, settings.queue_bytes_max // max(_row_bytes(model) * model.max_batch_size, 1))
+    arenas = min(max(arenas, ARENAS_MIN), ARENAS_MAX)
+    return QueueBounds(arenas, min(settings.queue_rows_max, arenas * model.max_batch_size))
 
 
 def _wire_model(model: ServedModel) -> WireModel:

@@ -147,6 +147,10 @@ class Conversation:
             answer.reset = int.from_bytes(came.payload, "big")
         answer.ended |= came.kind in (HEADERS, DATA) and bool(came.flags & END_STREAM)
 
+    def answers(self) -> list[Answer]:
+        """What has come on every stream so far."""
+        return list(self._answers.values())
+
     def so_far(self, stream: int) -> Answer:
         return self._answers.setdefault(stream, Answer())
 

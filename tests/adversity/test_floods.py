@@ -90,9 +90,12 @@ def replies_in_a_row(worker: AttackedWorker, peer: RawPeer) -> None:
 
 
 def replies_not_read(worker: AttackedWorker, peer: RawPeer) -> None:
-    """Replies of 128 KiB that wait for a window, up to 768 KiB."""
+    """Replies of 128 KiB that wait for a window, up to 768 KiB, of which no byte is taken for a while."""
     peer.send(frame(SETTINGS, 0, 0, setting(INITIAL_WINDOW_SIZE, 0)))
-    for _ in range(6):
+    for _ in range(3):
+        peer.call(worker.wide_call(8))
+    time.sleep(0.7)
+    for _ in range(3):
         peer.call(worker.wide_call(8))
 
 

@@ -128,7 +128,9 @@ class BareLane:
         (source,), (target,) = self.lane.arena_columns(arena)
         rows = int(self.lane.arenas[arena]["rows"])
         target[:rows] = 2 * source[:rows]
-        answers.answer_batch(self.words, arena, self.now_ns)
+        request = 0
+        while request != answers.ALL:
+            request = answers.answer_batch(self.words, arena, request, self.now_ns)
         finished = self.lane.finished[: collect_finished(self.words, arena)].tolist()
         free_arena(self.words, arena)
         return finished

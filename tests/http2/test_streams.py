@@ -175,6 +175,7 @@ def test_replies_beyond_the_bound_of_a_connection_cut_it_off_and_its_memory_retu
         lane.run()
         lane.flush()
         assert lane.count("REPLY_BYTES") <= 4096
+        lane.now_ns += 200_000_000  # within the bound of a stall, beyond that of a reader who takes nothing at all
     assert lane.count("CUTOFF_REPLY_BYTES") == 1
     stream = lane.predict(neighbour, 1.0, 64)
     lane.run()

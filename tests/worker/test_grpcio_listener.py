@@ -158,7 +158,7 @@ async def test_a_reply_over_the_limit_is_refused_with_the_remedy(tmp_path: Path)
             with pytest.raises(grpc.RpcError) as caught:
                 await predict(request(20), timeout=20)
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert "reply: expected at most 200 bytes" in caught.value.details()
+        assert "reply: longer than limits.message_bytes_max" in caught.value.details()
     finally:
         await running.listener.drain(5)
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from native.http2.session import receive
 
 NO_INDEX = -1
-# How long a closing peer may take to read what is left for it.
+# How long a peer that was cut off may take to read why.
 CLOSE_GRACE_S = 1.0
 
 
@@ -49,10 +49,11 @@ class ConnectionEvents(Protocol):
 class FastConnection(asyncio.BufferedProtocol):
     """A socket's protocol. `index` names the connection in the lane while it is open."""
 
-    __slots__ = ("index", "listener", "paused", "transport")
+    __slots__ = ("_stalled_s", "index", "listener", "paused", "transport")
 
-    def __init__(self, listener: ConnectionEvents) -> None:
+    def __init__(self, listener: ConnectionEvents, stalled_s: float) -> None:
         self.listener = listener
+        self._stalled_s = stalled_s
         self.index = NO_INDEX
         self.paused = False
         self.transport: asyncio.Transport | None = None
@@ -105,15 +106,30 @@ class FastConnection(asyncio.BufferedProtocol):
         fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, held)
         return self.transport.get_write_buffer_size() + int.from_bytes(held, sys.byteorder)
 
-    def close(self) -> None:
-        """Ends the connection: what is written still goes out, unless the peer has stopped reading."""
+    def close(self, *, cut_off: bool) -> None:
+        """Ends the connection: what is written still goes out, unless it is cut off and the peer has stopped reading.
+
+        A peer that was said goodbye to may take its time for the last replies, as long as it takes any.
+        """
         if self.transport is None:
             return
-        if self.paused:
+        if cut_off and self.paused:
             self.transport.abort()
             return
+        self._close_by(CLOSE_GRACE_S if cut_off else self._stalled_s, self.unsent_bytes)
         self.transport.close()
-        asyncio.get_running_loop().call_later(CLOSE_GRACE_S, self.abort)
+
+    def _close_by(self, grace_s: float, unsent_bytes: int) -> None:
+        asyncio.get_running_loop().call_later(grace_s, self._abort_if_stuck, grace_s, unsent_bytes)
+
+    def _abort_if_stuck(self, grace_s: float, unsent_before_bytes: int) -> None:
+        if self.transport is None:
+            return
+        unsent_bytes = self.unsent_bytes
+        if unsent_bytes < unsent_before_bytes:
+            self._close_by(grace_s, unsent_bytes)
+        else:
+            self.transport.abort()
 
     def abort(self) -> None:
         if self.transport is not None:

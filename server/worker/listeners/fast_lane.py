@@ -68,8 +68,12 @@ class FastLaneListener:
         self._batches = batches
         self._connections: list[FastConnection | None] = [None] * lane.limits.connections_max
         self._handed = HandedCalls(serving, lane, self.flush_soon)
+        self._stalled_s = lane.limits.stalled_timeout_ns / 1e9
         self._acceptor = Acceptor(
-            listening, lambda: FastConnection(self), lambda: lane.connection_count, connections_elsewhere
+            listening,
+            lambda: FastConnection(self, self._stalled_s),
+            lambda: lane.connection_count,
+            connections_elsewhere,
         )
         # Connections whose sockets are full, and how much they held when last looked at.
         self._paused: dict[FastConnection, int] = {}
@@ -147,8 +151,10 @@ class FastLaneListener:
 
     # --- What batches tell ---------------------------------------------------------------------------------------
     def answer_batch(self, arena: int) -> None:
-        answers.answer_batch(self.words, arena, time.monotonic_ns())
-        self.flush()
+        request = 0
+        while request != answers.ALL:
+            request = answers.answer_batch(self.words, arena, request, time.monotonic_ns())
+            self.flush()
 
     def refuse_expired(self, expired: npt.NDArray[np.int64], count: int) -> None:
         answers.refuse_expired(self.words, expired, count)
@@ -179,7 +185,7 @@ class FastLaneListener:
                 if end > start and connection.transport is not None:
                     connection.transport.write(bytes(self._outbox[start:end]))
                 if close:
-                    connection.close()
+                    connection.close(cut_off=close == session.CUT_OFF)
 
     def _note_progress(self) -> None:
         """A reader that is slow, but reads, is no stalled one: only the socket knows."""
@@ -218,7 +224,7 @@ class FastLaneListener:
                 connection.abort()
         # connection_lost comes in the loop's next turn, and gives slots back.
         await asyncio.sleep(0)
-        self._handed.close()
+        await self._handed.close()
         if self._ticking is not None:
             self._ticking.cancel()
         sys.unraisablehook = self._previous_hook

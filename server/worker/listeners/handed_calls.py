@@ -12,7 +12,8 @@ import ctypes
 import logging
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from urllib.parse import quote
 
 from native.http2.answers import BUSY, GONE
@@ -31,6 +32,8 @@ GZIP_WINDOW_BITS = 31
 # Unpacked on the loop up to this size; more goes to a thread.
 UNPACKED_INLINE_BYTES_MAX = 64 * 1024
 BUSY_PAUSE_S = 0.02
+# Watches that a worker keeps: enough for every balancer in front of it.
+STREAMS_MAX = 256
 # What grpc-message carries as it is: printable ASCII but for the percent sign.
 UNESCAPED = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 
@@ -43,6 +46,7 @@ class HandedCalls:
         self._serving = serving
         self._lane = lane
         self._flush_soon = flush_soon
+        self._streams = 0
         self._tasks: dict[asyncio.Task[None], tuple[int, int]] = {}
 
     def take(self) -> None:
@@ -73,10 +77,13 @@ class HandedCalls:
             if entry["generation"] != generation or entry["state"] == FREE or entry["connection"] == NO_CONNECTION:
                 task.cancel()
 
-    def close(self) -> None:
-        """Ends all tasks."""
-        for task in list(self._tasks):
+    async def close(self) -> None:
+        """Ends all tasks, and with them the runs that they wait for."""
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     def refuse(self, slot: int, generation: int, error: StatusError) -> None:
         """Answers a call with a status, whoever worked on it."""
@@ -107,10 +114,11 @@ class HandedCalls:
                     reply = await answer(self._serving, path, method, call)
                     await self._send(slot, generation, reply, last=True)
                     return
-                async for part in answers(self._serving, path, method, call):
-                    if await self._send(slot, generation, part, last=False) == GONE:
-                        return
-                    streaming = True
+                with self._one_more_stream():
+                    async for part in answers(self._serving, path, method, call):
+                        if await self._send(slot, generation, part, last=False) == GONE:
+                            return
+                        streaming = True
             self._end(slot, generation, streaming, Code.OK, "")
         except TimeoutError:
             error = deadline_exceeded("while it was answered")
@@ -126,6 +134,20 @@ class HandedCalls:
         entry = self._lane.slots[slot]
         path = ctypes.string_at(int(entry["request_address"]), int(entry["request_bytes"]))
         self.refuse(slot, generation, method_not_served(path.decode(errors="replace")))
+
+    @contextmanager
+    def _one_more_stream(self) -> Iterator[None]:
+        """Counts a streaming call, which may stay for ever, or refuses it: slots are for predictions."""
+        if self._streams >= STREAMS_MAX:
+            raise StatusError(
+                Code.RESOURCE_EXHAUSTED,
+                f"call: expected at most {STREAMS_MAX} streams on a worker, got one more. Use Check in place of Watch.",
+            )
+        self._streams += 1
+        try:
+            yield
+        finally:
+            self._streams -= 1
 
     async def _send(self, slot: int, generation: int, reply: bytes, *, last: bool) -> int:
         while True:

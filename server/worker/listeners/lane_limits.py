@@ -17,6 +17,7 @@ def lane_limits(limits: LimitSettings) -> LaneLimits:
         header_bytes_max=limits.header_bytes_max,
         headers_max=limits.headers_max,
         reply_bytes_per_connection_max=limits.reply_bytes_per_connection_max,
+        reply_bytes_max=limits.reply_bytes_max,
         assembling_bytes_per_connection_max=limits.assembling_bytes_per_connection_max,
         assembling_bytes_max=limits.assembling_bytes_max,
         resets_sent_max=limits.resets_sent_max,

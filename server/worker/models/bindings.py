@@ -39,7 +39,12 @@ class Bindings:
         self._signature = signature
         self._errors = errors
         self._fails = fails
+        self._options = onnxruntime.RunOptions()
         self.kept: OrderedDict[tuple[int, int], Run] = OrderedDict()
+
+    def terminate(self) -> None:
+        """Ends the run that is under way, and any that follows: for a worker that is about to exit."""
+        self._options.terminate = True
 
     def bind(self, arena: int, rows: int, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Run:
         """Binds the first `rows` rows of an arena's columns, [max_rows, ...] each, in declared order, and keeps that.
@@ -61,11 +66,11 @@ class Bindings:
         for spec, column in zip(self._signature.outputs, outputs, strict=True):
             part = column[first : first + rows]
             binding.bind_output(spec.name, "cpu", 0, _element_type(spec.datatype), part.shape, part.ctypes.data)
-        session, errors, fails = self._session, self._errors, self._fails
+        session, errors, fails, options = self._session, self._errors, self._fails, self._options
 
         def run() -> Exception | None:
             try:
-                session.run_with_iobinding(binding)
+                session.run_with_iobinding(binding, options)
             except errors as error:
                 return fails(error)
             except Exception as error:  # noqa: BLE001, an error of our own is told to those who wait, too

@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import onnxruntime
 
 from registry_client.tensors import Signature
 from server.worker.models.session import OnnxSession
@@ -79,12 +80,21 @@ class ServedModel:
         return int(next(iter(inputs.values())).shape[0]) if self.batchable and inputs else 0
 
     async def _run_alone(self, inputs: Mapping[str, Array], deadline_ns: int | None) -> dict[str, Array]:
+        options = onnxruntime.RunOptions()
+
         def work() -> dict[str, Array]:
             if deadline_ns is not None and time.monotonic_ns() >= deadline_ns:
                 raise deadline_exceeded("while it waited for the runner")
-            return self.session.run(inputs)
+            return self.session.run(inputs, options)
 
-        return await self.runner.run(work) if self.runner is not None else work()
+        if self.runner is None:
+            return work()
+        try:
+            return await self.runner.run(work)
+        except asyncio.CancelledError:
+            # Its caller has gone or its time is over: the runner must not go on for nobody.
+            options.terminate = True
+            raise
 
     async def _in_chunks(
         self, batcher: Batches, inputs: Mapping[str, Array], rows: int, deadline_ns: int | None

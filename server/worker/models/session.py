@@ -78,13 +78,16 @@ class OnnxSession:
         """Runs over a batcher's memory. Only for models that batch: fixed rows, fixed-width types."""
         return Bindings(self._session, self.signature, BOUND_RUN_ERRORS, run_failure)
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """All outputs for these inputs. Raises StatusError where the model cannot compute them."""
+    def run(self, inputs: Mapping[str, Array], options: onnxruntime.RunOptions | None = None) -> dict[str, Array]:
+        """All outputs for these inputs. Raises StatusError where the model cannot compute them.
+
+        options: its `terminate`, set from another thread, ends the run within a millisecond.
+        """
         try:
             if self._has_bf16:
-                return self._run_with_ort_values(inputs)
+                return self._run_with_ort_values(inputs, options)
             feed = {spec.name: _fed(spec.datatype, inputs[spec.name]) for spec in self.signature.inputs}
-            results = self._session.run(self._output_names, feed)
+            results = self._session.run(self._output_names, feed, options)
         except RUN_ERRORS as error:
             raise run_failure(error) from error
         return {
@@ -92,7 +95,9 @@ class OnnxSession:
             for spec, result in zip(self.signature.outputs, results, strict=True)
         }
 
-    def _run_with_ort_values(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def _run_with_ort_values(
+        self, inputs: Mapping[str, Array], options: onnxruntime.RunOptions | None
+    ) -> dict[str, Array]:
         feed = {}
         for spec in self.signature.inputs:
             array = np.ascontiguousarray(_fed(spec.datatype, inputs[spec.name]))
@@ -103,7 +108,7 @@ class OnnxSession:
             else:
                 value = array.reshape(inputs[spec.name].shape)
                 feed[spec.name] = onnxruntime.OrtValue.ortvalue_from_numpy(value)
-        results = self._session.run_with_ort_values(self._output_names, feed)
+        results = self._session.run_with_ort_values(self._output_names, feed, options)
         return {
             spec.name: _bits(result) if spec.datatype is Datatype.BF16 else _received(spec.datatype, result.numpy())
             for spec, result in zip(self.signature.outputs, results, strict=True)

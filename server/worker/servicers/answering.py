@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 
+from native.http2.refusals import REFUSALS, REPLY_OVER_LIMIT
 from server.worker.servicers.call import Call, Serving, StreamingMethod, UnaryMethod
 from server.worker.status import Code, StatusError
 
@@ -39,11 +40,8 @@ async def answers(serving: Serving, path: str, method: StreamingMethod, call: Ca
 
 def _bounded(serving: Serving, reply: bytes) -> bytes:
     if len(reply) > serving.message_bytes_max:
-        raise StatusError(
-            Code.RESOURCE_EXHAUSTED,
-            f"reply: expected at most {serving.message_bytes_max} bytes (limits.message_bytes_max), got {len(reply)}. "
-            "Send fewer rows in a call, or ask for fewer outputs.",
-        )
+        # In the words that the kernels have for it.
+        raise StatusError(Code.RESOURCE_EXHAUSTED, REFUSALS[REPLY_OVER_LIMIT].message)
     return reply
 
 
