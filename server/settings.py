@@ -139,7 +139,7 @@ class BatchingSettings(Section):
     queue_bytes_max: int = _within(
         512 * MIB, 1 * MIB, 256 * GIB, "Memory for one model's rows that wait or run; wide rows make smaller batches"
     )
-    inline_cost_us_max: int = _within(500, 0, 1_000_000, "Dearer batches run in the runner's thread, not on the loop")
+    inline_cost_us_max: int = _within(2000, 0, 1_000_000, "Dearer batches run in the runner's thread, not on the loop")
 
 
 class LimitSettings(Section):

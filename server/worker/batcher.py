@@ -151,7 +151,12 @@ class BatchLoop:
         """A batch has run: its callers are told. One that failed is run again, each request by itself."""
         if failure is None:
             self._costs[model].observe(rows, elapsed_ns)
-            self._tell(arena, model, where, {})
+            if self._submitted or self.answers is None:
+                self._tell(arena, model, where, {})
+            else:
+                # The fast lane's every batch: nothing here but what it takes.
+                self.answers.answer_batch(arena)
+                self._release(arena, where)
             return
         slots = self._memory.arena_requests(arena)
         if len(slots) == 1:
@@ -181,7 +186,7 @@ class BatchLoop:
         self._runner.start(each).add_done_callback(done)
 
     def _tell(self, arena: int, model: int, where: int, failures: dict[int, Exception]) -> None:
-        """Tells everybody who waits for a batch, and goes on with the next."""
+        """Tells everybody who waits for a batch, of whatever kind."""
         if self.answers is not None:
             for slot, failure in failures.items():
                 if self._memory.slots[slot]["connection"] != NO_CONNECTION:
@@ -192,6 +197,10 @@ class BatchLoop:
             finished = collect_finished(self._words, arena)
             if finished:
                 self._tell_callers(arena, model, finished, failures)
+        self._release(arena, where)
+
+    def _release(self, arena: int, where: int) -> None:
+        """Frees the arena of a batch whose callers were told, and goes on with the next."""
         finish_arena(self._words, arena, where)
         self._publish()
         if self._peek[LANE_QUEUED_ROWS]:

@@ -31,7 +31,6 @@ pytestmark = pytest.mark.alone  # beside others the load is slower than the serv
 def test_python_is_called_less_than_once_in_five_requests(
     path: str, scripted: Callable[..., WorkerProcess], tmp_path: Path
 ) -> None:
-    """Calls of compiled kernels are counted too: Numba reports them to the profiler like any other."""
     counts, body = tmp_path / "calls", tmp_path / "body"
     counts.write_bytes(bytes(8))
     body.write_bytes(framed(MESSAGES[path]("mlp", {"features": np.zeros((1, 32), np.float32)}).SerializeToString()))

@@ -11,6 +11,7 @@ import fcntl
 import sys
 import termios
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -26,18 +27,21 @@ CLOSE_GRACE_S = 1.0
 class ConnectionEvents(Protocol):
     """Who is told what happens to a connection: the fast lane.
 
-    words: the lane's block. inbox: where sockets are read into, one at a time. turn_scheduled: `schedule_turn` was
-    called already in this turn of the loop.
+    words: the lane's block. inbox: where sockets are read into, one at a time. turn: sees to what was read, once all
+    sockets that are readable now have been read, or at once where there is but one; turn_scheduled: it will be called.
     """
 
     words: npt.NDArray[np.int64]
     inbox: memoryview
     inbox_address: int
+    only_connection: bool
     turn_scheduled: bool
 
     def opened(self, connection: FastConnection) -> None: ...
 
-    def schedule_turn(self) -> None: ...
+    def turn(self) -> None: ...
+
+    def call_soon(self, callback: Callable[[], None]) -> object: ...
 
     def paused(self, connection: FastConnection) -> None: ...
 
@@ -70,8 +74,11 @@ class FastConnection(asyncio.BufferedProtocol):
         """A socket read: with `get_buffer`, all the Python that its requests cost before their batch runs."""
         listener = self.listener
         receive(listener.words, self.index, listener.inbox_address, nbytes, time.monotonic_ns())
-        if not listener.turn_scheduled:
-            listener.schedule_turn()
+        if listener.only_connection:
+            listener.turn()
+        elif not listener.turn_scheduled:
+            listener.turn_scheduled = True
+            listener.call_soon(listener.turn)
 
     def eof_received(self) -> bool:
         return False

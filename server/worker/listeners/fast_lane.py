@@ -58,6 +58,7 @@ class FastLaneListener:
         connections_elsewhere: Callable[[], int | None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self.call_soon = self._loop.call_soon
         self.failure: asyncio.Future[None] = self._loop.create_future()
         self._lane = lane
         self.words = lane.words
@@ -79,7 +80,7 @@ class FastLaneListener:
         self._paused: dict[FastConnection, int] = {}
         self.turn_scheduled = False
         # With one connection there is no other socket whose rows a batch could wait for.
-        self._only_connection = False
+        self.only_connection = False
         self._tick_s = TICK_S
         self._ticking: asyncio.TimerHandle | None = None
         batches.answers = self
@@ -108,18 +109,11 @@ class FastLaneListener:
             return
         connection.index = index
         self._connections[index] = connection
-        self._only_connection = self._lane.connection_count == 1
+        self.only_connection = self._lane.connection_count == 1
         self.flush_soon()
 
-    def schedule_turn(self) -> None:
-        """Sockets were read, or there is something to send: see to it once all that are readable now have been read."""
-        if self._only_connection:
-            self._turn()
-        elif not self.turn_scheduled:
-            self.turn_scheduled = True
-            self._loop.call_soon(self._turn)
-
-    def _turn(self) -> None:
+    def turn(self) -> None:
+        """Sockets were read, or there is something to send: sees to handed calls, the next batch and the writes."""
         self.turn_scheduled = False
         if self._peek[LANE_HANDED_COUNT]:
             self._handed.take()
@@ -147,7 +141,7 @@ class FastLaneListener:
             self._connections[connection.index] = None
             self._lane.close(connection.index)
             connection.index = -1
-            self._only_connection = self._lane.connection_count == 1
+            self.only_connection = self._lane.connection_count == 1
 
     # --- What batches tell ---------------------------------------------------------------------------------------
     def answer_batch(self, arena: int) -> None:
@@ -168,7 +162,7 @@ class FastLaneListener:
         """Sends what there is to send, in the loop's next turn."""
         if not self.turn_scheduled:
             self.turn_scheduled = True
-            self._loop.call_soon(self._turn)
+            self._loop.call_soon(self.turn)
 
     def flush(self) -> None:
         """Writes what all touched connections have to send: one kernel call, one write per connection.
