@@ -27,7 +27,7 @@ from server.settings import BatchingSettings
 
 LOAD = Load(connections=4, streams=32)
 # Rows that repeat are rows whose branches a processor foresees: with 256 different ones, a forest is a forest.
-REQUEST_ROWS = (64, 256)
+REQUEST_ROWS = (256,)
 # At the very bound the verifying client's own call is one too many, and is refused, rightly.
 assert (LOAD.in_flight + 1) * max(REQUEST_ROWS) <= BatchingSettings().queue_rows_max
 WARM_REQUESTS = 256
