@@ -60,6 +60,10 @@ async def control(spec: ControlSpec) -> None:
     plane.words[PLANE_CONTROL_READY] = os.getpid()
     await asyncio.wait((serving, following, stopping), return_when=asyncio.FIRST_COMPLETED)
 
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # The end has begun: a second signal must not turn its exit code into that of a kill.
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
     http.should_exit = True
     await admin.stop()
     stopping.cancel()

@@ -89,6 +89,10 @@ async def serve(spec: WorkerSpec, table: ModelTable, publisher: Publisher, plane
         await _drain(listener, health, publisher, spec.settings.server.drain_timeout_s)
         return EXIT_OK
     finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # The end has begun: a second signal must not turn its exit code into that of a kill.
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
         publishing.cancel()
         engine.close()
         publisher.publish()

@@ -18,7 +18,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from native.plane.layout import PLANE_CONTROL_READY, Plane, WorkerState
-from server.cli.children import CONTROL_COMMAND, Child, start_child
+from server.cli.children import CONTROL_COMMAND, Child
 from server.cli.sockets import held_port, listening_socket, port_of
 from server.control.http_connection import WAIT_S
 from server.processes import ControlSpec
@@ -36,6 +36,16 @@ class Running:
     process: Child
 
 
+def started(spec: ControlSpec, descriptors: tuple[int, ...]) -> Child:
+    """Like the parent's `start_child`, but for its code between fork and exec: grpc's threads, which this process has
+    and the parent has not, can leave a forked child hanging there."""
+    process = subprocess.Popen(CONTROL_COMMAND, stdin=subprocess.PIPE, pass_fds=descriptors)
+    assert process.stdin is not None
+    with process.stdin as pipe:
+        pipe.write(spec.model_dump_json().encode())
+    return process
+
+
 @pytest.fixture
 def running() -> Iterator[Running]:
     plane = Plane.create(1)
@@ -48,7 +58,7 @@ def running() -> Iterator[Running]:
         plane_fd=plane.fd,
         settings=Settings(),
     )
-    process = start_child(CONTROL_COMMAND, spec, (web.fileno(), plane.fd))
+    process = started(spec, (web.fileno(), plane.fd))
     try:
         wait_until(lambda: plane.words[PLANE_CONTROL_READY] == process.pid)
         yield Running(plane, port_of(web), port_of(admin), process)

@@ -14,7 +14,7 @@ import pytest
 from tests.fuzz.readers import fuzz
 
 ROOT = Path(__file__).parents[2]
-SECONDS = float(os.environ.get("ROOST_FUZZ_SECONDS", "20"))
+SECONDS = float(os.environ.get("ROOST_FUZZ_SECONDS", "30"))
 
 
 @pytest.mark.timeout(SECONDS + 120)
