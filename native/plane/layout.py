@@ -21,11 +21,20 @@ import numpy as np
 import numpy.typing as npt
 
 from native.plane.counters import COUNTERS_LENGTH, ROWS_OF_TABLE, TABLE_DIGEST, Kind
+from native.plane.routing import (
+    CELL_SEQUENCE,
+    CELL_WORDS,
+    CELLS,
+    HUNG_COUNT,
+    ROUTING_WORDS,
+    STATES,
+    WORKER_ROUTING_WORDS,
+)
 
 Words = npt.NDArray[np.int64]
 
 MAGIC: Final = int.from_bytes(b"ROOSTPLN", "little")
-LAYOUT_VERSION: Final = 1
+LAYOUT_VERSION: Final = 2
 WORKERS_MAX: Final = 64
 WORD_BYTES: Final = 8
 CACHE_LINE_BYTES: Final = 64
@@ -53,10 +62,16 @@ HEADER_HEARTBEAT_NS: Final = 4
 HEADER_SEQUENCE: Final = 5
 HEADER_RESTARTS: Final = 8
 HEADER_LAST_EXIT: Final = 9
+# What ran when the worker last died of a signal: seat + 1 or 0, its generation, and how often a worker died so.
+HEADER_CRASH_SEAT: Final = 10
+HEADER_CRASH_GENERATION: Final = 11
+HEADER_CRASHES: Final = 12
 HEADER_WORDS: Final = 2 * LINE_WORDS
 
-BLOCK_WORDS: Final = HEADER_WORDS + -(-COUNTERS_LENGTH // LINE_WORDS) * LINE_WORDS
-PLANE_TOTAL_BYTES: Final = (PLANE_WORDS + WORKERS_MAX * BLOCK_WORDS) * WORD_BYTES
+WORKER_ROUTING_AT: Final = HEADER_WORDS + -(-COUNTERS_LENGTH // LINE_WORDS) * LINE_WORDS
+BLOCK_WORDS: Final = WORKER_ROUTING_AT + WORKER_ROUTING_WORDS
+ROUTING_AT: Final = PLANE_WORDS + WORKERS_MAX * BLOCK_WORDS
+PLANE_TOTAL_BYTES: Final = (ROUTING_AT + ROUTING_WORDS) * WORD_BYTES
 
 assert PLANE_WORDS % LINE_WORDS == 0, "blocks must start on a cache line"
 assert BLOCK_WORDS % LINE_WORDS == 0, "two workers must never write one cache line"
@@ -80,11 +95,16 @@ class PlaneMismatch(RuntimeError):
 
 @dataclass(frozen=True)
 class WorkerBlock:
-    """Views of one worker's block. header: int64[HEADER_WORDS]; counters: int64[COUNTERS_LENGTH], shared."""
+    """Views of one worker's block, shared.
+
+    header: int64[HEADER_WORDS]; counters: int64[COUNTERS_LENGTH]; routing: int64[WORKER_ROUTING_WORDS], its offsets in
+    `native.plane.routing`.
+    """
 
     index: int
     header: Words
     counters: Words
+    routing: Words
 
     @property
     def state(self) -> WorkerState:
@@ -95,11 +115,16 @@ class WorkerBlock:
 
         The counts go on where the predecessor was stopped, so that no exported counter ever goes backwards; gauges
         start at zero. A predecessor that was killed while it published left the sequence odd: it is made even.
+        Evidence stays, too. What the predecessor had loaded, seen and run is forgotten.
         """
         self.header[HEADER_PID] = pid
         self.header[HEADER_GENERATION] = generation
         self.header[HEADER_CONNECTIONS] = 0
         self.header[HEADER_SEQUENCE] += self.header[HEADER_SEQUENCE] & 1
+        self.routing[:HUNG_COUNT] = 0
+        self.routing[STATES:CELLS] = 0
+        cells = self.routing[CELLS:].reshape(-1, CELL_WORDS)
+        cells[:, CELL_SEQUENCE] += cells[:, CELL_SEQUENCE] & 1
         private = self.counters.copy()
         for row in ROWS_OF_TABLE:
             if row.kind is Kind.GAUGE:
@@ -112,13 +137,14 @@ class WorkerBlock:
 
 
 class Plane:
-    """A mapped plane. `words` are its own words; keep the object as long as any view of it."""
+    """A mapped plane. `words` are its own words, `routing` int64[ROUTING_WORDS] the server's routes; keep the object as long as any view of it."""
 
     def __init__(self, fd: int, memory: mmap.mmap) -> None:
         self.fd = fd
         self._memory = memory
         whole: Words = np.frombuffer(memory, dtype=np.int64)
         self.words: Words = whole[:PLANE_WORDS]
+        self.routing: Words = whole[ROUTING_AT:]
         self._blocks = tuple(_block(whole, index) for index in range(WORKERS_MAX))
 
     @classmethod
@@ -171,7 +197,8 @@ class Plane:
 def _block(whole: Words, index: int) -> WorkerBlock:
     start = PLANE_WORDS + index * BLOCK_WORDS
     counters = start + HEADER_WORDS
-    return WorkerBlock(index, whole[start:counters], whole[counters : counters + COUNTERS_LENGTH])
+    routing = whole[start + WORKER_ROUTING_AT : start + BLOCK_WORDS]
+    return WorkerBlock(index, whole[start:counters], whole[counters : counters + COUNTERS_LENGTH], routing)
 
 
 def _digest_word() -> int:
