@@ -137,7 +137,10 @@ class WorkerBlock:
 
 
 class Plane:
-    """A mapped plane. `words` are its own words, `routing` int64[ROUTING_WORDS] the server's routes; keep the object as long as any view of it."""
+    """A mapped plane. `words` are its own words, `routing` int64[ROUTING_WORDS] the server's routes.
+
+    Keep the object as long as any view of it.
+    """
 
     def __init__(self, fd: int, memory: mmap.mmap) -> None:
         self.fd = fd
