@@ -21,12 +21,14 @@ from registry_client.names import ALIAS, MODEL_NAME, VERSION
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 GIB: Final = 1024 * MIB
+MODELS_MAX: Final = 16  # routes in the plane
 
 LOOPBACK_NAMES: Final = ("localhost", "ip6-localhost")
 MODEL_REFERENCE: Final = re.compile(f"@(?:{ALIAS.pattern})|{VERSION.pattern}")
 
 ADDRESS_ALLOWED: Final = "host:port, port 0 to 65535"
 MODEL_NAME_ALLOWED: Final = "1 to 100 letters, digits, `.`, `_` or `-`, the first a letter or a digit"
+TRACKING_URI_ALLOWED: Final = "a URI like `sqlite:///mlflow.db` or `http://host:5000`"
 MODEL_REFERENCE_ALLOWED: Final = "`@` and an alias, or a version's number"
 
 
@@ -174,8 +176,54 @@ class LimitSettings(Section):
 class RegistrySettings(Section):
     """Where verified artifacts come from."""
 
-    path: HomePath | None = _described(None, "a path", "The folder registry; needed for models named by reference")
+    path: HomePath | None = _described(None, "a path", "A folder registry, for models named by reference")
+    mlflow: str | None = _described(
+        None, TRACKING_URI_ALLOWED, "An MLflow registry's tracking URI, in place of a folder registry"
+    )
     cache: HomePath = _described(Path("~/.cache/roost"), "a path", "Verified artifacts, by digest")
+    poll_s: float = _within(
+        5.0, 0.1, 3600.0, "How often the registry is looked at; jittered, and less often while down"
+    )
+
+    @property
+    def location(self) -> str | None:
+        """The registry as `registry_client.opening` takes it; None where there is none."""
+        return self.mlflow if self.path is None else str(self.path)
+
+
+class LifecycleSettings(Section):
+    """Canaries, promotions and rollbacks, and where they are written down."""
+
+    state: HomePath = _described(
+        Path("~/.local/state/roost"), "a path", "Journal and evidence; one server's own, used with a registry only"
+    )
+    pin_allowed: bool = _described(False, "True, False", "Whether callers may choose a variant (roost-variant)")
+    auto_rollback: bool = _described(True, "True, False", "Whether a canary that is worse is taken back by itself")
+
+
+class JudgementSettings(Section):
+    """When a canary is worse than the stable beside it, and when it is not."""
+
+    alpha: float = _within(0.01, 1e-6, 0.2, "Chance that a rollout that is no worse is ever rolled back")
+    beta: float = _within(0.05, 1e-6, 0.5, "Chance that a rollout that is worse is taken for good")
+    margin_worse: float = _within(1.1, 1.0, 10.0, "Odds ratio of failures up to which a canary counts as no worse")
+    margin_not_worse: float = _within(1.25, 1.01, 10.0, "Odds ratio that must be ruled out before a promotion")
+    cap: float = _within(0.001, 1e-6, 0.5, "A rate of failures below which a canary is good whatever the stable's is")
+    look_ms: int = _within(250, 20, 60_000, "How often the counts are looked at")
+    age_limit_ms: int = _within(1000, 1, 600_000, "A request in flight for longer counts as timed out")
+
+
+class TrialSettings(Section):
+    """What a new artifact, and a canary's runs, may take."""
+
+    load_timeout_s: float = _within(120.0, 1.0, 3600.0, "For the loader process to try an artifact")
+    memory_bytes_max: int = _within(8 * GIB, 512 * MIB, 1024 * GIB, "Address space of the loader process")
+    worker_memory_bytes_max: int = _within(
+        4 * GIB, 256 * MIB, 1024 * GIB, "Resident memory of a worker, canary included"
+    )
+    watchdog_ms: int = _within(1000, 10, 600_000, "A canary's run that is longer, and longer than expected, is ended")
+    watchdog_multiple: float = _within(20.0, 2.0, 1000.0, "How many times its expected time a run may take")
+    watchdog_grace_ms: int = _within(1000, 10, 60_000, "For a run that was ended to end, before the worker is replaced")
 
 
 class ModelSettings(Section):
@@ -204,6 +252,9 @@ class Settings(Section):
     batching: BatchingSettings = Field(default_factory=BatchingSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
     registry: RegistrySettings = Field(default_factory=RegistrySettings)
+    lifecycle: LifecycleSettings = Field(default_factory=LifecycleSettings)
+    judgement: JudgementSettings = Field(default_factory=JudgementSettings)
+    trial: TrialSettings = Field(default_factory=TrialSettings)
     models: tuple[ModelSettings, ...] = ()
 
     @model_validator(mode="after")
@@ -213,11 +264,15 @@ class Settings(Section):
         if twice:
             raise ValueError(f"models: expected every name once, got {', '.join(twice)} twice")
         referring = [model.name for model in self.models if model.onnx is None]
-        if referring and self.registry.path is None:
+        if referring and self.registry.location is None:
             raise ValueError(
-                f"registry.path: expected the folder registry of {', '.join(referring)}, got none. "
-                "Set it with --registry, or name ONNX files"
+                f"registry.path: expected the registry of {', '.join(referring)}, got none. "
+                "Set it with --registry (a folder, or an MLflow tracking URI), or name ONNX files"
             )
+        if self.registry.path is not None and self.registry.mlflow is not None:
+            raise ValueError("registry.mlflow: expected one registry, got registry.path as well. Remove one of them")
+        if len(self.models) > MODELS_MAX:
+            raise ValueError(f"models: expected at most {MODELS_MAX}, got {len(self.models)}. Start a second server")
         limits = self.limits
         for key in ("reply_bytes_per_connection_max", "assembling_bytes_per_connection_max"):
             if getattr(limits, key) < limits.message_bytes_max:

@@ -24,7 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
         (["--model", "@x"], "--model: expected NAME, NAME@ALIAS or NAME:VERSION, got '@x'."),
         (
             ["--model", "m"],
-            "registry.path: expected the folder registry of m, got none. Set it with --registry, or name ONNX files.",
+            "registry.path: expected the registry of m, got none. "
+            "Set it with --registry (a folder, or an MLflow tracking URI), or name ONNX files.",
         ),
         (
             ["--model", "m", "--registry", "gone"],

@@ -113,7 +113,8 @@ def test_both_bounds_of_a_range_are_allowed(key: str) -> None:
         ),
         (
             {"models": [{"name": "a"}]},
-            "registry.path: expected the folder registry of a, got none. Set it with --registry, or name ONNX files.",
+            "registry.path: expected the registry of a, got none. "
+            "Set it with --registry (a folder, or an MLflow tracking URI), or name ONNX files.",
         ),
         (
             {"models": [{"name": "a", "onnx": "f", "reference": "@stable"}], "registry": {"path": "r"}},
@@ -129,7 +130,8 @@ def test_both_bounds_of_a_range_are_allowed(key: str) -> None:
         ),
         (
             {"models": [{"name": "a", "reference": "@stable"}]},
-            "registry.path: expected the folder registry of a, got none. Set it with --registry, or name ONNX files.",
+            "registry.path: expected the registry of a, got none. "
+            "Set it with --registry (a folder, or an MLflow tracking URI), or name ONNX files.",
         ),
         (
             {"limits": {"message_bytes_max": 17 << 20}},
