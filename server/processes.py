@@ -18,6 +18,8 @@ BARE_FILE_VERSION: Final = "0"
 EXIT_OK: Final = 0
 EXIT_REFUSED: Final = 78
 """A worker's way to say that starting it again will not help: a configuration or a model was refused (EX_CONFIG)."""
+EXIT_HUNG: Final = 75
+"""A worker's way to say that a run does not end: it is replaced, without the artifact that ran (EX_TEMPFAIL)."""
 
 
 class Spec(BaseModel):
@@ -63,7 +65,8 @@ class ControlSpec(Spec):
     """The control process. The HTTP socket is listening; the admin port is bound by control itself.
 
     admin_port is never 0: the parent holds the port, bound with SO_REUSEPORT and not listening.
-    listen: the workers' real address, to be shown.
+    listen: the workers' real address, to be shown. pins: one for each model, in the order of the settings: what is
+    served first, where the plane has no routes yet.
     """
 
     http_fd: int
@@ -72,3 +75,4 @@ class ControlSpec(Spec):
     listen: str
     plane_fd: int
     settings: Settings
+    pins: tuple[ModelPin, ...] = ()

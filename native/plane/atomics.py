@@ -8,14 +8,18 @@ The index is not checked: the caller's kernel does that, or uses constants of `l
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
 from native.plane.layout import Words
 
 WORD_ALIGNMENT_BYTES = 8
+
+# An int64 of a literal or a Python int, for kernels that shift and multiply.
+int64 = cast(Callable[[Any], int], np.int64)
 
 
 def _word(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -65,6 +69,20 @@ def _store(ordering: str) -> Callable[..., Any]:
     return store
 
 
+def _or(ordering: str) -> Callable[..., Any]:
+    def fetch_or(typing_context: Any, array: Any, index: Any, bits: Any) -> Any:
+        if not _is_word(array, index) or not isinstance(bits, types.Integer):
+            return None
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            address = _word(context, builder, signature, arguments)
+            return builder.atomic_rmw("or", address, arguments[2], ordering)
+
+        return types.int64(array, types.int64, types.int64), generate
+
+    return fetch_or
+
+
 def _fence(ordering: str) -> Callable[..., Any]:
     def fence(typing_context: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -80,5 +98,7 @@ load_relaxed: Callable[[Words, int], int] = intrinsic(_load("monotonic"))
 load_acquire: Callable[[Words, int], int] = intrinsic(_load("acquire"))
 store_relaxed: Callable[[Words, int, int], None] = intrinsic(_store("monotonic"))
 store_release: Callable[[Words, int, int], None] = intrinsic(_store("release"))
+# The word as it was before.
+fetch_or: Callable[[Words, int, int], int] = intrinsic(_or("acq_rel"))
 fence_acquire: Callable[[], None] = intrinsic(_fence("acquire"))
 fence_release: Callable[[], None] = intrinsic(_fence("release"))

@@ -1,0 +1,185 @@
+"""Evidence: what became of requests, counted by the seat that answered and the weights that stood.
+
+A worker counts in private cells and publishes those that changed, once per batch, each under a sequence of its own.
+Used by the lane's kernels (`open_cell`, `publish_cell`, `first_event`) and by control (`EvidenceReader`).
+Always: one writer a cell; a cell that is given to other weights starts at zero; counts of one cell only grow, over
+restarts of their worker too, so that a reader keeps the newest copy and never adds two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from native.plane.atomics import (
+    fence_acquire,
+    fence_release,
+    fetch_or,
+    int64,
+    load_acquire,
+    load_relaxed,
+    store_relaxed,
+    store_release,
+)
+from native.plane.layout import Plane, Words
+from native.plane.routing import (
+    CELL_ANSWERED,
+    CELL_ERRORS,
+    CELL_FAILED,
+    CELL_GENERATION,
+    CELL_NON_FINITE,
+    CELL_REQUESTS,
+    CELL_ROWS,
+    CELL_SEQUENCE,
+    CELL_SHADOW_ERRORS,
+    CELL_SHADOW_NON_FINITE,
+    CELL_SHADOW_SKIPPED,
+    CELL_SHADOWED,
+    CELL_TIMEOUTS,
+    CELL_WEIGHT_EPOCH,
+    CELL_WORDS,
+    CELLS,
+    CELLS_KEPT,
+    FIRST_EVENTS,
+    FIRST_EVENTS_WORDS,
+    MODELS_MAX,
+    SEATS_MAX,
+)
+
+CELLS_COUNT = SEATS_MAX * CELLS_KEPT
+READ_TRIES = 100
+
+
+def private_cells(worker_routing: Words) -> Words:
+    """A worker's own cells, int64[CELLS_COUNT * CELL_WORDS]: its predecessor's counts go on."""
+    return worker_routing[CELLS : CELLS + CELLS_COUNT * CELL_WORDS].copy()
+
+
+@njit("int64(int64[::1], int64, int64, int64)", nogil=True, cache=True, error_model="numpy")
+def open_cell(cells: Words, seat: int, generation: int, weight_epoch: int) -> int:
+    """Offset of the cell for this artifact under these weights, emptied where others had it; -1 for no such seat.
+
+    cells: int64[CELLS_COUNT * CELL_WORDS], private.
+    """
+    if seat < 0 or seat >= SEATS_MAX or cells.size < CELLS_COUNT * CELL_WORDS:
+        return -1
+    at = (seat * CELLS_KEPT + (weight_epoch & (CELLS_KEPT - 1))) * CELL_WORDS
+    if cells[at + CELL_GENERATION] != generation or cells[at + CELL_WEIGHT_EPOCH] != weight_epoch:
+        for word in range(CELL_GENERATION, CELL_WORDS):
+            cells[at + word] = 0
+        cells[at + CELL_GENERATION] = generation
+        cells[at + CELL_WEIGHT_EPOCH] = weight_epoch
+    return at
+
+
+@njit("void(int64[::1], int64[::1], int64)", nogil=True, cache=True, error_model="numpy")
+def publish_cell(cells: Words, worker_routing: Words, at: int) -> None:
+    """Commits one private cell, at an offset that `open_cell` gave, to the worker's block."""
+    if at < 0 or at > cells.size - CELL_WORDS or at > worker_routing.size - CELLS - CELL_WORDS:
+        return
+    shared = CELLS + at
+    sequence = load_relaxed(worker_routing, shared + CELL_SEQUENCE)
+    store_relaxed(worker_routing, shared + CELL_SEQUENCE, sequence + 1)
+    fence_release()
+    for word in range(CELL_GENERATION, CELL_WORDS):
+        store_relaxed(worker_routing, shared + word, cells[at + word])
+    store_release(worker_routing, shared + CELL_SEQUENCE, sequence + 2)
+
+
+@njit("int64(int64[::1], int64[:,::1])", nogil=True, cache=True, error_model="numpy")
+def copy_cells(worker_routing: Words, out: Words) -> int:
+    """Copies all cells in use to rows of `out`, the seat in the sequence's place. How many; -1: `out` is too small.
+
+    out: int64[CELLS_COUNT, CELL_WORDS].
+    """
+    if (
+        worker_routing.size < CELLS + CELLS_COUNT * CELL_WORDS
+        or out.shape[0] < CELLS_COUNT
+        or out.shape[1] < CELL_WORDS
+    ):
+        return -1
+    count = 0
+    for cell in range(CELLS_COUNT):
+        at = CELLS + cell * CELL_WORDS
+        whole = False
+        for _ in range(READ_TRIES):
+            before = load_acquire(worker_routing, at + CELL_SEQUENCE)
+            for word in range(1, CELL_WORDS):
+                out[count, word] = load_relaxed(worker_routing, at + word)
+            fence_acquire()
+            if before & 1 == 0 and load_relaxed(worker_routing, at + CELL_SEQUENCE) == before:
+                whole = True
+                break
+        # A cell that was torn all the time is left out: its writer died in it, or the next look gets it.
+        if whole and out[count, CELL_GENERATION] != 0:
+            out[count, CELL_SEQUENCE] = cell // CELLS_KEPT
+            count += 1
+            if count == CELLS_COUNT:
+                break
+    return count
+
+
+@njit("int64(int64[::1], int64, int64)", nogil=True, cache=True, error_model="numpy")
+def first_event(routing: Words, model: int, key_hash: int) -> int:
+    """1 where no key with this hash had an event in the model's rollout before, else 0; notes that it has had one now.
+
+    A bit for each of FIRST_EVENTS_BITS hashes, all workers' together: of keys that share a bit only one counts, in
+    whichever arm, which thins both alike.
+    """
+    if model < 0 or model >= MODELS_MAX or routing.size < FIRST_EVENTS + MODELS_MAX * FIRST_EVENTS_WORDS:
+        return 0
+    bit = key_hash & (FIRST_EVENTS_WORDS * 64 - 1)
+    at = FIRST_EVENTS + model * FIRST_EVENTS_WORDS + (bit >> 6)
+    mask = int64(1) << (bit & 63)
+    return 0 if fetch_or(routing, at, mask) & mask else 1
+
+
+def clear_first_events(plane: Plane, model: int) -> None:
+    """A rollout of this model begins. Control's to do, before its first route is published."""
+    at = FIRST_EVENTS + model * FIRST_EVENTS_WORDS
+    plane.routing[at : at + FIRST_EVENTS_WORDS] = 0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Counts of one worker: requests and events as evidence, the rest for show. See `native.plane.routing`."""
+
+    worker: int
+    seat: int
+    generation: int
+    weight_epoch: int
+    requests: int
+    errors: int
+    non_finite: int
+    timeouts: int
+    answered: int
+    failed: int
+    rows: int
+    shadowed: int
+    shadow_skipped: int
+    shadow_errors: int
+    shadow_non_finite: int
+
+
+class EvidenceReader:
+    """Reads every worker's cells. Used by control, a few times a second."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+        self._out: npt.NDArray[np.int64] = np.zeros((CELLS_COUNT, CELL_WORDS), dtype=np.int64)
+
+    def read(self) -> Iterator[Cell]:
+        """All cells in use, of workers that are gone too. The newest copy of a cell replaces the older one."""
+        for worker in range(self._plane.workers):
+            count = copy_cells(self._plane.block(worker).routing, self._out)
+            for row in self._out[: max(count, 0)].tolist():
+                yield Cell(
+                    worker, row[CELL_SEQUENCE], row[CELL_GENERATION], row[CELL_WEIGHT_EPOCH],
+                    row[CELL_REQUESTS], row[CELL_ERRORS], row[CELL_NON_FINITE], row[CELL_TIMEOUTS],
+                    row[CELL_ANSWERED], row[CELL_FAILED], row[CELL_ROWS],
+                    row[CELL_SHADOWED], row[CELL_SHADOW_SKIPPED], row[CELL_SHADOW_ERRORS], row[CELL_SHADOW_NON_FINITE],
+                )  # fmt: skip
