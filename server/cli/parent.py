@@ -2,8 +2,8 @@
 
 Used by `roost serve`. It reads no request and loads no model, compiler or registry, so that it has no reason to fail.
 One loop waits for signals (SIGCHLD too, by sigtimedwait) and for the next due time: no threads, no handlers, no races.
-Always: a child that ended unasked is started again with backoff, a worker with the very models of the first start;
-SIGTERM ends in exit 0 within the drain's limit.
+Always: a child that ended unasked is started again with backoff, a worker without the artifact whose run ended its
+predecessor; SIGTERM ends in exit 0 within the drain's limit.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from typing import Final
 from pydantic import BaseModel
 
 from native.plane.layout import (
+    HEADER_CRASH_GENERATION,
+    HEADER_CRASH_SEAT,
+    HEADER_CRASHES,
     HEADER_LAST_EXIT,
     HEADER_RESTARTS,
     HEADER_STATE,
@@ -30,13 +33,22 @@ from native.plane.layout import (
     PLANE_PARENT_PID,
     PLANE_STARTED_UTC_NS,
     Plane,
+    WorkerBlock,
     WorkerState,
+)
+from native.plane.routing import (
+    BANNED,
+    RUNNING_MAIN,
+    RUNNING_MAIN_GENERATION,
+    RUNNING_TRIAL,
+    RUNNING_TRIAL_GENERATION,
+    SEATS_MAX,
 )
 from server.cli.backoff import SECOND_NS, START_FAILURES_MAX, Restarts
 from server.cli.children import CONTROL_COMMAND, WARM_COMMAND, WORKER_COMMAND, Child, start_child
 from server.cli.doors import Doors
 from server.cli.ready_file import write_ready_file
-from server.processes import EXIT_OK, EXIT_REFUSED, ControlSpec, ModelPin, WorkerSpec
+from server.processes import EXIT_HUNG, EXIT_OK, EXIT_REFUSED, ControlSpec, ModelPin, WorkerSpec
 from server.settings import Settings
 
 log = logging.getLogger("roost.parent")
@@ -197,6 +209,7 @@ class Parent:
             listen=self._doors.addresses.listen,
             plane_fd=self._plane.fd,
             settings=self._settings,
+            pins=self._pins,
         )
 
     def _worker_spec(self, index: int, generation: int) -> WorkerSpec:
@@ -223,9 +236,11 @@ class Parent:
         place.child = None
         place.restarts = place.restarts.ended(time.monotonic_ns())
         if place.index is not None:
-            header = self._plane.block(place.index).header
-            header[HEADER_LAST_EXIT] = code
-            header[HEADER_STATE] = WorkerState.DEAD
+            block = self._plane.block(place.index)
+            block.header[HEADER_LAST_EXIT] = code
+            block.header[HEADER_STATE] = WorkerState.DEAD
+            if code < 0 or code == EXIT_HUNG:
+                self._note_culprit(block)
         fields = {"child": place.name, "pid": pid, "exit": code, "failures": place.restarts.failures}
         if code == EXIT_REFUSED and place.generation == 1:
             log.error("the start is given up: a configuration or a model was refused", extra={"fields": fields})
@@ -234,6 +249,28 @@ class Parent:
             log.error("the start is given up: it keeps failing", extra={"fields": fields})
             raise Stop(EXIT_FAILED)
         log.warning("ended unasked and is started again", extra={"fields": fields})
+
+    def _note_culprit(self, block: WorkerBlock) -> None:
+        """A worker died in the middle of its work: tells control which artifact ran, and bans a canary that did.
+
+        Plain stores: whoever loads artifacts next in this worker's place is a process that does not exist yet.
+        """
+        for running, generation in ((RUNNING_TRIAL, RUNNING_TRIAL_GENERATION), (RUNNING_MAIN, RUNNING_MAIN_GENERATION)):
+            seat = int(block.routing[running]) - 1
+            if not 0 <= seat < SEATS_MAX:
+                continue
+            block.header[HEADER_CRASH_SEAT] = seat + 1
+            block.header[HEADER_CRASH_GENERATION] = block.routing[generation]
+            if running == RUNNING_TRIAL:
+                self._plane.routing[BANNED + seat] = block.routing[generation]
+                log.error(
+                    "an artifact under trial ended its worker: no worker loads it again",
+                    extra={"fields": {"seat": seat}},
+                )
+            break
+        else:
+            block.header[HEADER_CRASH_SEAT] = block.header[HEADER_CRASH_GENERATION] = 0
+        block.header[HEADER_CRASHES] += 1
 
     def _look_for_ready(self) -> None:
         if self._was_ready or self._control.child is None:

@@ -39,7 +39,10 @@ def serve(
             help="Serve an artifact of the registry, a bare NAME as @stable or else the newest; repeatable.",
         ),
     ] = None,
-    registry: Annotated[str | None, typer.Option(metavar="FOLDER", help="The folder registry.")] = None,
+    registry: Annotated[
+        str | None, typer.Option(metavar="FOLDER|URI", help="A folder registry, or an MLflow tracking URI.")
+    ] = None,
+    state: Annotated[str | None, typer.Option(metavar="FOLDER", help="The server's own journal and evidence.")] = None,
     listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="gRPC predictions.")] = None,
     http: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Metrics and health.")] = None,
     admin: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="For operators; loopback only.")] = None,
@@ -63,7 +66,13 @@ def serve(
         "listener": listener,
         "ready_file": ready_file,
     }
-    sections = {"server": server, "registry": {"path": registry}, "logs": {"format": log_format}}
+    place = "mlflow" if registry is not None and "://" in registry else "path"
+    sections = {
+        "server": server,
+        "registry": {place: registry},
+        "lifecycle": {"state": state},
+        "logs": {"format": log_format},
+    }
     try:
         flags = _given(sections) | _models(onnx or (), model or ())
         settings = load_settings(flags, os.environ, config)
