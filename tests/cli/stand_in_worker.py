@@ -1,6 +1,7 @@
 """A worker that serves nothing, to try the parent with: reads its specification, reports through the plane, obeys.
 
-Its manners come from the environment: STAND_IN_EXIT (exit at once with this code), STAND_IN_DEAF (ignores SIGTERM).
+Its manners come from the environment: STAND_IN_EXIT (exit at once with this code), STAND_IN_DEAF (ignores SIGTERM),
+STAND_IN_HANGS_IN (at SIGUSR1 it says that this seat + 1 hangs in a trial, and gives up).
 It runs until SIGTERM, then drains for STAND_IN_DRAIN_S.
 """
 
@@ -15,12 +16,13 @@ if "STAND_IN_EXIT" in os.environ:  # before it reads anything: the parent must b
 
 from native.plane.counters import CONNECTIONS, REQUESTS
 from native.plane.layout import HEADER_HEARTBEAT_NS, HEADER_SEQUENCE, Plane, WorkerState
-from server.processes import WorkerSpec
+from native.plane.routing import RUNNING_TRIAL, RUNNING_TRIAL_GENERATION
+from server.processes import EXIT_HUNG, WorkerSpec
 
 
 def main() -> int:
     spec = WorkerSpec.model_validate_json(sys.stdin.buffer.read())
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1})
     block = Plane.attach(spec.plane_fd).block(spec.index)
     private = block.begin(os.getpid(), spec.generation)
     block.enter(WorkerState.READY)
@@ -30,7 +32,11 @@ def main() -> int:
         block.counters[:] = private  # without the compiler, which would take most of a test's time
         block.header[HEADER_SEQUENCE] += 2
         block.header[HEADER_HEARTBEAT_NS] = time.monotonic_ns()
-        stopped = signal.sigtimedwait({signal.SIGTERM}, 0.01)
+        stopped = signal.sigtimedwait({signal.SIGTERM, signal.SIGUSR1}, 0.01)
+        if stopped is not None and stopped.si_signo == signal.SIGUSR1:
+            block.routing[RUNNING_TRIAL] = int(os.environ["STAND_IN_HANGS_IN"])
+            block.routing[RUNNING_TRIAL_GENERATION] = 1
+            return EXIT_HUNG
         if stopped is not None and "STAND_IN_DEAF" not in os.environ:
             break
     block.enter(WorkerState.DRAINING)
