@@ -14,7 +14,7 @@ BENCH ?=
 SOAK ?=
 OUT ?= protos
 CLIENT_OUT ?= $(if $(filter protos,$(OUT)),clients/python,$(OUT)/client)
-PROTO_SOURCES := roost/v1/predict.proto inference/grpc_service.proto
+PROTO_SOURCES := roost/v1/predict.proto roost/v1/admin.proto inference/grpc_service.proto
 UV_COMPILE := $(TOOLS)/bin/uv --system-certs pip compile --universal --python-version 3.11 --generate-hashes --only-binary :all: \
 	--no-header --no-annotate -q
 
