@@ -24,8 +24,9 @@ from native.lane.layout import (
     LANE_QUEUED_ROWS,
     LANE_QUEUES,
     LANE_READY,
-    LANE_READY_COUNT,
-    LANE_READY_HEAD,
+    LANE_READY_COUNTS,
+    LANE_READY_HEADS,
+    LANE_SEATS,
     LANE_SLOT_COUNT,
     LANE_SLOTS,
     QUEUED,
@@ -33,7 +34,9 @@ from native.lane.layout import (
 )
 from native.lane.slots import begin_executing
 from native.plane.counters import COUNTERS_LENGTH, QUEUED_ROWS
+from native.plane.routing import SEATS_MAX
 from native.pointers import pointer
+from native.route.layout import MAIN, ROLE_CANARY, ROLE_SHADOW, SEAT, TRIAL
 from native.wire.codes import ID_BYTES_MAX, NO_ROOM, OK
 from native.wire.kernel import Words, copy_bytes, kernel
 from native.wire.parsed import (
@@ -48,6 +51,49 @@ from native.wire.parsed import (
 from native.wire.rows import copy_rows
 
 
+@kernel("int64(int64[::1], int64)")
+def side_of(lane: Words, model: int) -> int:
+    """TRIAL where what waits for this model runs as a canary or a shadow, else MAIN."""
+    seats = carray(pointer(lane[LANE_SEATS]), (SEATS_MAX,), SEAT)
+    role = seats[seats[model].runs_as].role
+    return TRIAL if role in (ROLE_CANARY, ROLE_SHADOW) else MAIN
+
+
+@kernel("void(int64[::1], int64, int64)")
+def push_ready(lane: Words, side: int, arena_index: int) -> None:
+    """Puts a sealed arena behind the others of its side. There is room for all arenas on each."""
+    arenas = lane[LANE_ARENA_COUNT]
+    ready = carray(pointer(lane[LANE_READY]), (2, arenas), np.int64)
+    ready[side, (lane[LANE_READY_HEADS + side] + lane[LANE_READY_COUNTS + side]) % arenas] = arena_index
+    lane[LANE_READY_COUNTS + side] += 1
+
+
+@kernel("int64(int64[::1], int64)")
+def pop_ready(lane: Words, side: int) -> int:
+    """Takes the arena out that has waited longest on this side, or NO_ARENA."""
+    if lane[LANE_READY_COUNTS + side] == 0:
+        return NO_ARENA
+    arenas = lane[LANE_ARENA_COUNT]
+    ready = carray(pointer(lane[LANE_READY]), (2, arenas), np.int64)
+    index = ready[side, lane[LANE_READY_HEADS + side]]
+    lane[LANE_READY_HEADS + side] = (lane[LANE_READY_HEADS + side] + 1) % arenas
+    lane[LANE_READY_COUNTS + side] -= 1
+    return index
+
+
+@kernel("void(int64[::1])")
+def sort_ready(lane: Words) -> None:
+    """Puts sealed arenas on the side that their seats have now, after routes have moved."""
+    arenas = carray(pointer(lane[LANE_ARENAS]), (lane[LANE_ARENA_COUNT],), ARENA)
+    main, trial = lane[LANE_READY_COUNTS + MAIN], lane[LANE_READY_COUNTS + TRIAL]
+    for _ in range(main):
+        index = pop_ready(lane, MAIN)
+        push_ready(lane, side_of(lane, arenas[index].model), index)
+    for _ in range(trial):
+        index = pop_ready(lane, TRIAL)
+        push_ready(lane, side_of(lane, arenas[index].model), index)
+
+
 @kernel("void(int64[::1], int64)")
 def seal(lane: Words, arena_index: int) -> None:
     """Closes a gathering arena: no row is added any more, and it waits for the runner, first come, first served."""
@@ -56,9 +102,7 @@ def seal(lane: Words, arena_index: int) -> None:
     arena = arenas[arena_index]
     arena.state = ARENA_READY
     queues[arena.model].gathering = NO_ARENA
-    ready = carray(pointer(lane[LANE_READY]), (lane[LANE_ARENA_COUNT],), np.int64)
-    ready[(lane[LANE_READY_HEAD] + lane[LANE_READY_COUNT]) % lane[LANE_ARENA_COUNT]] = arena_index
-    lane[LANE_READY_COUNT] += 1
+    push_ready(lane, side_of(lane, arena.model), arena_index)
 
 
 @kernel("int64(int64[::1], int64, int64)")
@@ -80,6 +124,7 @@ def gathering_arena(lane: Words, model: int, rows: int) -> int:
     if index == NO_ARENA:
         return NO_ARENA
     arena = arenas[index]
+    arena.runs_as = arena.model
     queue.free = arena.next_free
     queue.gathering = index
     arena.state = ARENA_GATHERING

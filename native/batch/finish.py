@@ -26,6 +26,7 @@ from native.lane.slots import release_slot
 from native.plane.buckets import rows_bucket
 from native.plane.counters import BATCH_ROWS, BATCH_ROWS_SUM, COUNTERS_LENGTH, ROWS
 from native.pointers import pointer
+from native.route.outcomes import count_answered
 from native.wire.kernel import Words, int64, kernel
 
 
@@ -42,9 +43,12 @@ def finish_arena(lane: Words, arena_index: int, where: int) -> None:
     free_arena(lane, arena_index)
 
 
-@kernel("int64(int64[::1], int64)")
-def collect_finished(lane: Words, arena_index: int) -> int:
-    """Number of Python callers' slots in the batch, which are written to LANE_FINISHED; abandoned ones are released."""
+@kernel("int64(int64[::1], int64, int64)")
+def collect_finished(lane: Words, arena_index: int, failed: int) -> int:
+    """Number of Python callers' slots in the batch, which are written to LANE_FINISHED; abandoned ones are released.
+
+    failed: not 0 where requests of the batch have failed, so that the caller counts them one by one.
+    """
     arenas = carray(pointer(lane[LANE_ARENAS]), (lane[LANE_ARENA_COUNT],), ARENA)
     slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
     finished = carray(pointer(lane[LANE_FINISHED]), (lane[LANE_SLOT_COUNT],), np.int64)
@@ -60,6 +64,8 @@ def collect_finished(lane: Words, arena_index: int) -> int:
         if slot.cancelled != 0:
             release_slot(lane, index)
         else:
+            if failed == 0:
+                count_answered(lane, index, arena.output_address)
             finished[count] = index
             count += 1
     return count

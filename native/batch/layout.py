@@ -39,7 +39,8 @@ ARENA_STATE: Final = 0
 ARENA_MODEL: Final = 1
 ARENA_ROWS: Final = 2
 ARENA_OPENED_NS: Final = 10
-ARENA_WORDS: Final = 13
+ARENA_RUNS_AS: Final = 13
+ARENA_WORDS: Final = 14
 
 ARENA = np.dtype(
     [
@@ -56,14 +57,16 @@ ARENA = np.dtype(
         ("opened_ns", np.int64),  # when its first row came
         ("cancelled", np.int64),  # requests of it that were cancelled since
         ("deadline_ns", np.int64),  # the earliest of its requests, 0 where none has one
+        ("runs_as", np.int64),  # the model that runs it, which is another where its traffic went while it waited
     ],
     align=True,
 )
 assert ARENA.itemsize == ARENA_WORDS * 8
 assert ARENA.names is not None
-assert [ARENA.names[word] for word in (ARENA_STATE, ARENA_MODEL, ARENA_ROWS, ARENA_OPENED_NS)] == [
+assert [ARENA.names[word] for word in (ARENA_STATE, ARENA_MODEL, ARENA_ROWS, ARENA_OPENED_NS, ARENA_RUNS_AS)] == [
     "state",
     "model",
     "rows",
     "opened_ns",
+    "runs_as",
 ]

@@ -1,8 +1,8 @@
-"""The memory that rows, calls and batches live in: one worker's, allocated once and owned here.
+"""The memory that rows, calls and batches live in: one worker's, owned here.
 
 Used by the worker's batcher; the fast lane's `native.http2.lane.Lane` adds what HTTP/2 needs. Needs no libnghttp2.
 Always: every array that a kernel reaches through the block of addresses is an attribute of this object, so it lives as
-long as the object; one thread, the worker's loop, calls kernels on it.
+long as the object; one thread, the worker's loop, calls kernels on it and puts models into places, never both at once.
 """
 
 from __future__ import annotations
@@ -16,13 +16,20 @@ import numpy.typing as npt
 
 from native.batch.layout import ARENA, ARENA_FREE, ARENA_WORDS, NO_ARENA, QUEUE
 from native.lane import layout
+from native.plane.evidence import CELLS_COUNT, private_cells
+from native.plane.routing import MODELS_MAX, NO_SEAT, SEATS_MAX, TABLE_WORDS
+from native.route.follow import settle_seats, take_routes
+from native.route.layout import ROUTE, SEAT
 from native.wire.codes import ID_BYTES_MAX
-from native.wire.directory import ModelDirectory
+from native.wire.directory import ModelDirectory, WireModel
 from native.wire.kernel import Words
 from native.wire.parsed import PARSED_WORDS
 
 BLOCK_ALIGNMENT_BYTES = 64
 
+
+# Until a judge says otherwise, no answer is late.
+AGE_LIMIT_NS = 1 << 62
 
 Columns = tuple[tuple[npt.NDArray[Any], ...], tuple[npt.NDArray[Any], ...]]
 
@@ -48,10 +55,11 @@ def aligned_bytes(size_bytes: int) -> npt.NDArray[np.uint8]:
 
 
 class BatchMemory:
-    """Slots, queues and arenas of one worker.
+    """Slots, queues and arenas of one worker, and the routes that say which of its models answers.
 
-    directory: of the served models; queues: bounds for each of them, in the same order; counters:
-    int64[COUNTERS_LENGTH], the worker's private vector.
+    directory: of the models served first; queues: bounds for each of them, in the same order; counters:
+    int64[COUNTERS_LENGTH], the worker's private vector. Without `attach_routes` each of these models answers for its
+    own name, for good.
     """
 
     def __init__(
@@ -63,8 +71,7 @@ class BatchMemory:
         slots_max: int,
         connections_max: int = 1,
     ) -> None:
-        assert len(queues) == len(directory.models)
-        self.directory = directory
+        assert len(queues) == len(directory.places) <= SEATS_MAX
         self.counters = counters
         self.words: Words = np.zeros(layout.LANE_WORDS, dtype=np.int64)
         self.connections = np.zeros(connections_max, dtype=layout.CONNECTION)
@@ -78,7 +85,24 @@ class BatchMemory:
         self.expired = np.zeros(slots_max, dtype=np.int64)
         self._touched = np.zeros(connections_max, dtype=np.int64)
         self._parsed = np.zeros(PARSED_WORDS, dtype=np.int64)
-        self._make_arenas(queues)
+        self.queues = np.zeros(SEATS_MAX, dtype=QUEUE)
+        self.queues["gathering"] = self.queues["free"] = NO_ARENA
+        self.arenas = np.zeros(0, dtype=ARENA)
+        self._blocks: list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]] | None] = []
+        # Made when first used: most arenas of a long queue never are.
+        self._columns: list[Columns | None] = []
+        self._spans: list[int] = []  # requests that fit into each arena's list
+        self._arenas_of: list[list[int]] = [[] for _ in range(SEATS_MAX)]
+        self._spare: list[int] = []
+        self._arena_slots = np.zeros(0, dtype=np.int64)
+        self._ready = np.zeros((2, 0), dtype=np.int64)
+        self.seats = np.zeros(SEATS_MAX, dtype=SEAT)
+        self.seats["runs_as"] = np.arange(SEATS_MAX)
+        self.routes = np.zeros(MODELS_MAX, dtype=ROUTE)
+        for place in ("stable", "canary", "shadow"):
+            self.routes[place] = NO_SEAT
+        self.routes["whole"] = 1
+        self._route_table = np.zeros(TABLE_WORDS, dtype=np.int64)
         self.fill_words(
             {
                 layout.LANE_CONNECTIONS: address_of(self.connections),
@@ -93,61 +117,173 @@ class BatchMemory:
                 layout.LANE_COUNTERS: address_of(self.counters),
                 layout.LANE_TOUCHED: address_of(self._touched),
                 layout.LANE_PARSED: address_of(self._parsed),
-                layout.LANE_DIRECTORY_TABLE: address_of(directory.table),
-                layout.LANE_DIRECTORY_WORDS: directory.table.size,
-                layout.LANE_DIRECTORY_BLOB: address_of(directory.blob),
-                layout.LANE_DIRECTORY_BLOB_BYTES: directory.blob.size,
                 layout.LANE_QUEUES: address_of(self.queues),
                 layout.LANE_QUEUE_COUNT: self.queues.size,
-                layout.LANE_ARENAS: address_of(self.arenas),
-                layout.LANE_ARENA_COUNT: self.arenas.size,
-                layout.LANE_ARENA_SLOTS: address_of(self._arena_slots),
-                layout.LANE_READY: address_of(self._ready),
                 layout.LANE_FINISHED: address_of(self.finished),
+                layout.LANE_SEATS: address_of(self.seats),
+                layout.LANE_ROUTES: address_of(self.routes),
+                layout.LANE_ROUTE_TABLE: address_of(self._route_table),
+                layout.LANE_AGE_LIMIT_NS: AGE_LIMIT_NS,
             }
         )
+        self._point_at_arenas()
+        self._take_directory(directory)
+        for seat, (model, bounds) in enumerate(zip(directory.places, queues, strict=True)):
+            if model is not None:
+                self._make_queue(seat, bounds)
+                self._route_alone(seat, directory.route_of(seat))
+        settle_seats(self.words)
 
     def fill_words(self, values: dict[int, int]) -> None:
         """Sets words of the block that kernels start from."""
         for word, value in values.items():
             self.words[word] = value
 
-    def _make_arenas(self, bounds: Sequence[QueueBounds]) -> None:
-        models = self.directory.models
-        counts = [bound.arenas if self.directory.kernel_ok(index) else 0 for index, bound in enumerate(bounds)]
-        self.queues = np.zeros(len(models), dtype=QUEUE)
-        self.arenas = np.zeros(sum(counts), dtype=ARENA)
-        self._ready = np.zeros(self.arenas.size, dtype=np.int64)
-        self._blocks: list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]] = []
-        index = requests = 0
-        for model, (bound, count) in enumerate(zip(bounds, counts, strict=True)):
-            max_rows = models[model].max_rows
-            self.queues[model] = (NO_ARENA, NO_ARENA, max_rows, 0, bound.waiting_rows_max)
-            for _ in range(count):
-                inputs = aligned_bytes(self.directory.input_block_bytes(model))
-                outputs = aligned_bytes(self.directory.output_block_bytes(model))
-                self._blocks.append((inputs, outputs))
-                arena = self.arenas[index]
-                arena["state"], arena["model"], arena["first_request"] = ARENA_FREE, model, requests
-                arena["input_address"], arena["input_bytes"] = address_of(inputs), inputs.size
-                arena["output_address"], arena["output_bytes"] = address_of(outputs), outputs.size
-                arena["next_free"] = self.queues[model]["free"]
-                self.queues[model]["free"] = index
-                index += 1
-                requests += max_rows
-        self._arena_slots = np.empty(requests, dtype=np.int64)
+    # --- Models come and go --------------------------------------------------------------------------------------
+    def set_model(self, seat: int, model: WireModel, bounds: QueueBounds) -> None:
+        """Puts a model into a vacant place. Nothing is sent there before `set_ready` and a route that names it."""
+        assert not self._arenas_of[seat], seat
+        places = list(self.directory.places) + [None] * (seat + 1 - len(self.directory.places))
+        assert places[seat] is None, seat
+        places[seat] = model
+        self._take_directory(ModelDirectory(places))
+        self._make_queue(seat, bounds)
+        settle_seats(self.words)
+
+    def remove_model(self, seat: int) -> None:
+        """Makes a place vacant and gives its memory back. Nothing of it may be under way (`busy`)."""
+        assert not self.busy(seat), seat
+        self.set_ready(seat, 0)
+        places = list(self.directory.places)
+        places[seat] = None
+        self._take_directory(ModelDirectory(places))
+        for arena in self._arenas_of[seat]:
+            self._blocks[arena] = self._columns[arena] = None
+            self.arenas[arena]["input_address"] = self.arenas[arena]["output_address"] = 0
+        self._spare += self._arenas_of[seat]
+        self._arenas_of[seat] = []
+        self.queues[seat] = (NO_ARENA, NO_ARENA, 0, 0, 0)
+        settle_seats(self.words)
+
+    def busy(self, seat: int) -> bool:
+        """True while rows of the place wait or run, also where another model runs them."""
+        return any(int(self.arenas[arena]["state"]) != ARENA_FREE for arena in self._arenas_of[seat]) or any(
+            int(entry["runs_as"]) == seat and int(entry["state"]) != ARENA_FREE for entry in self.arenas
+        )
+
+    def set_ready(self, seat: int, generation: int) -> None:
+        """This very artifact can answer here from now on; generation 0: none can. Routes are looked at again."""
+        self.seats[seat]["generation"] = generation
+        take_routes(self.words)
+
+    # --- Routes --------------------------------------------------------------------------------------------------
+    def attach_routes(self, plane_routing: Words, worker_routing: Words, seed: int) -> None:
+        """From now on the plane's routes decide, and evidence is counted. seed: this worker's own, for keyless traffic.
+
+        plane_routing: int64[ROUTING_WORDS], worker_routing: int64[WORKER_ROUTING_WORDS], both shared and kept alive
+        here. Models that were put in before are ready once `set_ready` says so.
+        """
+        self._plane_routing, self._worker_routing = plane_routing, worker_routing
+        self._cells = private_cells(worker_routing)
+        self._dirty_cells = np.zeros(CELLS_COUNT, dtype=np.int64)
+        self.seats["generation"] = 0
+        for place in ("stable", "canary", "shadow"):
+            self.routes[place] = NO_SEAT
+        self.fill_words(
+            {
+                layout.LANE_PLANE_ROUTING: address_of(plane_routing),
+                layout.LANE_WORKER_ROUTING: address_of(worker_routing),
+                layout.LANE_WORKER_SEED: seed,
+                layout.LANE_CELLS: address_of(self._cells),
+                layout.LANE_DIRTY_CELLS: address_of(self._dirty_cells),
+            }
+        )
+        settle_seats(self.words)
+
+    def _route_alone(self, seat: int, model: int) -> None:
+        """Without a plane: the first model of a route is its stable."""
+        if self.routes[model]["stable"] == NO_SEAT:
+            self.routes[model]["stable"] = seat
+        self.seats[seat]["generation"] = 1
+
+    # --- Memory --------------------------------------------------------------------------------------------------
+    def _take_directory(self, directory: ModelDirectory) -> None:
+        self.directory = directory
+        self.fill_words(
+            {
+                layout.LANE_DIRECTORY_TABLE: address_of(directory.table),
+                layout.LANE_DIRECTORY_WORDS: directory.table.size,
+                layout.LANE_DIRECTORY_BLOB: address_of(directory.blob),
+                layout.LANE_DIRECTORY_BLOB_BYTES: directory.blob.size,
+            }
+        )
+
+    def _make_queue(self, seat: int, bounds: QueueBounds) -> None:
+        """Gives a place its queue and arenas; one that kernels can't carry rows for gets none."""
+        max_rows = self.directory.model(seat).max_rows
+        self.queues[seat] = (NO_ARENA, NO_ARENA, max_rows, 0, bounds.waiting_rows_max)
+        if not self.directory.kernel_ok(seat):
+            return
+        self._arenas_of[seat] = self._take_arenas(bounds.arenas, max_rows)
+        for index in reversed(self._arenas_of[seat]):
+            inputs = aligned_bytes(self.directory.input_block_bytes(seat))
+            outputs = aligned_bytes(self.directory.output_block_bytes(seat))
+            self._blocks[index] = inputs, outputs
+            arena = self.arenas[index]
+            arena["state"], arena["model"], arena["runs_as"] = ARENA_FREE, seat, seat
+            arena["input_address"], arena["input_bytes"] = address_of(inputs), inputs.size
+            arena["output_address"], arena["output_bytes"] = address_of(outputs), outputs.size
+            arena["next_free"] = self.queues[seat]["free"]
+            self.queues[seat]["free"] = index
+
+    def _take_arenas(self, count: int, max_rows: int) -> list[int]:
+        """Spare arenas whose lists hold max_rows requests, and new ones where there are too few."""
+        taken = [index for index in self._spare if self._spans[index] >= max_rows][:count]
+        self._spare = [index for index in self._spare if index not in taken]
+        missing = count - len(taken)
+        if missing:
+            span = 1 << (max_rows - 1).bit_length()
+            first = self.arenas.size
+            added = np.zeros(missing, dtype=ARENA)
+            added["first_request"] = self._arena_slots.size + span * np.arange(missing)
+            self.arenas = np.concatenate([self.arenas, added])
+            self._arena_slots = np.concatenate([self._arena_slots, np.zeros(missing * span, dtype=np.int64)])
+            self._blocks += [None] * missing
+            self._columns += [None] * missing
+            self._spans += [span] * missing
+            self._point_at_arenas()
+            taken += range(first, first + missing)
+        return taken
+
+    def _point_at_arenas(self) -> None:
+        """After the arenas have moved: rings with room for all of them, and addresses."""
+        count = self.arenas.size
+        ready = np.zeros((2, count), dtype=np.int64)
+        for side in (0, 1):
+            head, waiting = layout.LANE_READY_HEADS + side, int(self.words[layout.LANE_READY_COUNTS + side])
+            places = (int(self.words[head]) + np.arange(waiting)) % max(self._ready.shape[1], 1)
+            ready[side, :waiting] = self._ready[side, places]
+            self.words[head] = 0
+        self._ready = ready
         # Plain ints for who reads a word or two once per batch: a field of a structured array costs ten times as much.
-        self.arena_words = self.arenas.view(np.int64).reshape(self.arenas.size, ARENA_WORDS).data
-        # Made when first used: most arenas of a long queue never are.
-        self._columns: list[Columns | None] = [None] * self.arenas.size
+        self.arena_words = self.arenas.view(np.int64).reshape(count, ARENA_WORDS).data
+        self.fill_words(
+            {
+                layout.LANE_ARENAS: address_of(self.arenas),
+                layout.LANE_ARENA_COUNT: count,
+                layout.LANE_ARENA_SLOTS: address_of(self._arena_slots),
+                layout.LANE_READY: address_of(self._ready),
+            }
+        )
 
     def arena_columns(self, arena: int) -> Columns:
         """[max_rows, ...] views of an arena's inputs and outputs, in declared order."""
         kept = self._columns[arena]
         if kept is None:
             model = int(self.arenas[arena]["model"])
-            inputs, outputs = self._blocks[arena]
-            kept = self.directory.input_columns(model, inputs), self.directory.output_columns(model, outputs)
+            blocks = self._blocks[arena]
+            assert blocks is not None, arena
+            kept = self.directory.input_columns(model, blocks[0]), self.directory.output_columns(model, blocks[1])
             self._columns[arena] = kept
         return kept
 

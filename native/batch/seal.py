@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import carray
 
-from native.batch.commit import seal
+from native.batch.commit import pop_ready, seal, side_of
 from native.batch.layout import ARENA, ARENA_FREE, ARENA_GATHERING, ARENA_READY, ARENA_RUNNING, NO_ARENA, QUEUE
 from native.lane.layout import (
     LANE_ARENA_COUNT,
@@ -22,8 +22,9 @@ from native.lane.layout import (
     LANE_QUEUED_ROWS,
     LANE_QUEUES,
     LANE_READY,
-    LANE_READY_COUNT,
-    LANE_READY_HEAD,
+    LANE_READY_COUNTS,
+    LANE_READY_HEADS,
+    LANE_SEATS,
     LANE_SLOT_COUNT,
     LANE_SLOTS,
     RUNNING,
@@ -31,7 +32,9 @@ from native.lane.layout import (
 )
 from native.lane.slots import release_slot
 from native.plane.counters import COUNTERS_LENGTH, QUEUED_ROWS
+from native.plane.routing import SEATS_MAX
 from native.pointers import pointer
+from native.route.layout import SEAT
 from native.wire.directory import (
     HEADER_WORDS,
     MODEL_INPUT_COUNT,
@@ -44,18 +47,20 @@ from native.wire.directory import (
 from native.wire.kernel import Bytes, Words, int64, kernel
 
 
-@kernel("int64(int64[::1])")
-def next_arena(lane: Words) -> int:
-    """The arena to run next, without taking it: the longest sealed, else the longest gathering; or NO_ARENA."""
+@kernel("int64(int64[::1], int64)")
+def next_arena(lane: Words, side: int) -> int:
+    """The arena of a side (MAIN or TRIAL) to run next, not taken: the longest sealed, else gathering; or NO_ARENA."""
     arenas = carray(pointer(lane[LANE_ARENAS]), (lane[LANE_ARENA_COUNT],), ARENA)
-    if lane[LANE_READY_COUNT] > 0:
-        ready = carray(pointer(lane[LANE_READY]), (lane[LANE_ARENA_COUNT],), np.int64)
-        return ready[lane[LANE_READY_HEAD]]
+    if lane[LANE_READY_COUNTS + side] > 0:
+        ready = carray(pointer(lane[LANE_READY]), (2, lane[LANE_ARENA_COUNT]), np.int64)
+        return ready[side, lane[LANE_READY_HEADS + side]]
     queues = carray(pointer(lane[LANE_QUEUES]), (lane[LANE_QUEUE_COUNT],), QUEUE)
     best = int64(NO_ARENA)
     for model in range(lane[LANE_QUEUE_COUNT]):
         index = queues[model].gathering
-        if index != NO_ARENA and (best == NO_ARENA or arenas[index].opened_ns < arenas[best].opened_ns):
+        if index == NO_ARENA or side_of(lane, model) != side:
+            continue
+        if best == NO_ARENA or arenas[index].opened_ns < arenas[best].opened_ns:
             best = index
     return best
 
@@ -90,10 +95,12 @@ def take_arena(lane: Words, arena_index: int, now_ns: int, cost_ns: int, expired
         seal(lane, arena_index)
     if arena.state != ARENA_READY:
         return NO_ARENA
-    # Only the head of the ring is ever taken, which `next_arena` names.
-    lane[LANE_READY_HEAD] = (lane[LANE_READY_HEAD] + 1) % lane[LANE_ARENA_COUNT]
-    lane[LANE_READY_COUNT] -= 1
+    # Only the head of a ring is ever taken, which `next_arena` names.
+    pop_ready(lane, side_of(lane, arena.model))
     arena.state = ARENA_RUNNING
+    seats = carray(pointer(lane[LANE_SEATS]), (SEATS_MAX,), SEAT)
+    arena.runs_as = seats[arena.model].runs_as
+    moved = arena.runs_as != arena.model
     queues[arena.model].waiting_rows -= arena.rows
     lane[LANE_QUEUED_ROWS] -= arena.rows
     counters = carray(pointer(lane[LANE_COUNTERS]), (COUNTERS_LENGTH,), np.int64)
@@ -103,7 +110,11 @@ def take_arena(lane: Words, arena_index: int, now_ns: int, cost_ns: int, expired
     late = arena.deadline_ns != 0 and arena.deadline_ns < now_ns + cost_ns
     if arena.cancelled == 0 and not late:
         for request in range(arena.requests):
-            slots[requests[first + request]].state = RUNNING
+            slot = slots[requests[first + request]]
+            slot.state = RUNNING
+            if moved:
+                slot.model = arena.runs_as
+                slot.evidence = 0
         return 0
     block = carray(pointer(arena.input_address), (arena.input_bytes,), np.uint8)
     table = carray(pointer(lane[LANE_DIRECTORY_TABLE]), (lane[LANE_DIRECTORY_WORDS],), np.int64)
@@ -123,6 +134,9 @@ def take_arena(lane: Words, arena_index: int, now_ns: int, cost_ns: int, expired
                 _move_rows(block, table, arena.model, slot.row, kept_rows, slot.rows)
                 slot.row = kept_rows
             slot.state = RUNNING
+            if moved:
+                slot.model = arena.runs_as
+                slot.evidence = 0
             requests[first + kept] = index
             kept += 1
             kept_rows += slot.rows

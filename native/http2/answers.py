@@ -41,6 +41,7 @@ from native.lane.layout import (
 from native.lane.slots import drop_request, release_slot, touch
 from native.plane.counters import COUNTERS_LENGTH, REPLY_BYTES
 from native.pointers import memcpy, pointer
+from native.route.outcomes import count_answered
 from native.wire.codes import FRAME_HEADER_BYTES, ID_BYTES_MAX, OK
 from native.wire.kernel import Words, kernel
 from native.wire.reply_writer import infer_reply_bytes, predict_reply_bytes, write_infer_reply, write_predict_reply
@@ -116,6 +117,7 @@ def answer_batch(lane: Words, arena_index: int, first_request: int, now_ns: int)
         if slot.cancelled != 0:
             release_slot(lane, index)
         elif slot.connection != NO_CONNECTION:
+            count_answered(lane, index, arena.output_address)
             _answer_request(lane, arena_index, index)
     return ALL
 

@@ -70,6 +70,8 @@ from native.plane.counters import (
     CUTOFF_RESETS_SENT,
 )
 from native.pointers import pointer
+from native.route.layout import PIN_CANARY, PIN_STABLE, PIN_UNKNOWN
+from native.route.split import key_hash
 from native.wire.codes import NO_METHOD
 from native.wire.kernel import Bytes, Words, copy_bytes, int32, int64, kernel
 from native.wire.metadata import content_type_ok, method_of, timeout_ns
@@ -85,6 +87,8 @@ def _text(text: str) -> Bytes:
 PATH, METHOD, POST = _text(":path"), _text(":method"), _text("POST")
 CONTENT_TYPE_NAME, TIMEOUT_NAME, ENCODING_NAME = _text("content-type"), _text("grpc-timeout"), _text("grpc-encoding")
 IDENTITY, GZIP = _text("identity"), _text("gzip")
+KEY_NAME, PIN_NAME, RETRY_NAME = _text("roost-routing-key"), _text("roost-variant"), _text("grpc-previous-rpc-attempts")
+STABLE, CANARY, NO_ATTEMPT = _text("stable"), _text("canary"), _text("0")
 
 
 @kernel  # no signature: a constant array is of a type of its own, read-only
@@ -149,6 +153,18 @@ def take_header(lane: Words, connection_index: int, name: Bytes, value: Bytes) -
             connection.header_encoding = ENCODING_GZIP
         else:
             connection.header_encoding = ENCODING_UNKNOWN
+    elif name.size == 13 and _same(name, PIN_NAME):
+        if _same(value, STABLE):
+            connection.header_pin = PIN_STABLE
+        elif _same(value, CANARY):
+            connection.header_pin = PIN_CANARY
+        else:
+            connection.header_pin = PIN_UNKNOWN
+    elif name.size == 17 and _same(name, KEY_NAME):
+        connection.header_keyed = 1 if value.size > 0 else 0
+        connection.header_key_hash = key_hash(value, 0, value.size)
+    elif name.size == 26 and _same(name, RETRY_NAME):
+        connection.header_retry = 0 if _same(value, NO_ATTEMPT) else 1
     return 0
 
 

@@ -67,12 +67,24 @@ from native.lane.layout import (
 )
 from native.lane.slots import begin_executing, claim_slot, drop_request
 from native.plane.counters import ASSEMBLING_BYTES, COUNTERS_LENGTH, HANDOFFS
+from native.plane.routing import NO_SEAT
 from native.pointers import malloc, memcpy, pointer
+from native.route.choose import choose_seat
+from native.route.layout import PIN_NONE
+from native.route.split import key_hash
 from native.wire.codes import BAD_FLAG, BAD_TIMEOUT, FRAME_HEADER_BYTES, HAND_OVER, NEED_MORE, NO_METHOD, OK, TOO_LONG
+from native.wire.directory import HEADER_WORDS, KERNEL_OK, MODEL_FLAGS, MODEL_MAX_ROWS, MODEL_ROUTE, MODEL_WORDS
 from native.wire.frames import frame_flag, frame_length
 from native.wire.infer_reader import read_infer
-from native.wire.kernel import Words, int64, kernel
-from native.wire.parsed import PARSED_WORDS
+from native.wire.kernel import Bytes, Words, int64, kernel
+from native.wire.parsed import (
+    PARSED_MODEL,
+    PARSED_ROUTING_KEY_BYTES,
+    PARSED_ROUTING_KEY_OFFSET,
+    PARSED_ROWS,
+    PARSED_VERSION_NAMED,
+    PARSED_WORDS,
+)
 from native.wire.predict_reader import read_predict
 
 # The two methods that kernels read, by their place in the table of paths.
@@ -94,6 +106,10 @@ def reset_headers(lane: Words, connection_index: int) -> None:
     connection.header_content_type = 0
     connection.header_timeout_ns = NO_TIMEOUT
     connection.header_encoding = ENCODING_IDENTITY
+    connection.header_keyed = 0
+    connection.header_key_hash = 0
+    connection.header_pin = PIN_NONE
+    connection.header_retry = 0
 
 
 @kernel("int64(int64[::1], int64)")
@@ -154,6 +170,10 @@ def begin_request(lane: Words, connection_index: int, stream_id: int) -> int:
     slot.stream_id = stream_id
     slot.method = connection.header_method
     slot.encoding = connection.header_encoding
+    slot.keyed = connection.header_keyed
+    slot.key_hash = connection.header_key_hash
+    slot.pin = connection.header_pin
+    slot.evidence = 1 - connection.header_retry
     if connection.header_timeout_ns > 0:
         # Both are non-negative; a sum beyond int64 would be negative and is as good as no deadline.
         deadline_ns = lane[LANE_NOW_NS] + connection.header_timeout_ns
@@ -235,6 +255,28 @@ def append_chunk(lane: Words, index: int, source: int, count: int) -> int:
     return 0
 
 
+@kernel("int64(int64[::1], int64, uint8[::1], int64[::1], int64[::1])")
+def _choose(lane: Words, index: int, message: Bytes, table: Words, parsed: Words) -> int:
+    """Puts the model that answers the request just read in place of the one that its name found. OK or HAND_OVER."""
+    slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
+    slot = slots[index]
+    if parsed[PARSED_ROUTING_KEY_BYTES] > 0:
+        slot.keyed = 1
+        slot.key_hash = key_hash(message, parsed[PARSED_ROUTING_KEY_OFFSET], parsed[PARSED_ROUTING_KEY_BYTES])
+    found = parsed[PARSED_MODEL]
+    wanted = found if parsed[PARSED_VERSION_NAMED] == 1 else int64(NO_SEAT)
+    seat = choose_seat(lane, index, table[HEADER_WORDS + found * MODEL_WORDS + MODEL_ROUTE], wanted)
+    if seat < 0:
+        return HAND_OVER
+    if seat != found:
+        # Of one route, so of one signature; but a batch of the other may hold fewer rows, or none that kernels carry.
+        record = HEADER_WORDS + seat * MODEL_WORDS
+        if table[record + MODEL_FLAGS] & KERNEL_OK == 0 or parsed[PARSED_ROWS] > table[record + MODEL_MAX_ROWS]:
+            return HAND_OVER
+        parsed[PARSED_MODEL] = seat
+    return OK
+
+
 @kernel("int64(int64[::1], int64)")
 def end_request(lane: Words, index: int) -> int:
     """The peer has ended its side of the call: the message is read into a batch, handed over, or refused."""
@@ -256,6 +298,8 @@ def end_request(lane: Words, index: int) -> int:
             code = read_predict(message, FRAME_HEADER_BYTES, slot.request_bytes, table, blob, parsed)
         else:
             code = read_infer(message, FRAME_HEADER_BYTES, slot.request_bytes, table, blob, parsed)
+        if code == OK:
+            code = _choose(lane, index, message, table, parsed)
         if code == OK:
             code = commit_request(lane, index)
             if code == OK:

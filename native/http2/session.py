@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import carray, types
 
+from native.batch.commit import sort_ready
 from native.batch.seal import note_cancelled
 from native.http2.binding import (
     CANCEL,
@@ -82,6 +83,7 @@ from native.plane.counters import (
     SOCKET_READS,
 )
 from native.pointers import memcpy, pointer
+from native.route.follow import follow_routes
 from native.wire.kernel import Words, int64, kernel
 
 SETTINGS_COUNT = 3
@@ -185,6 +187,8 @@ def receive(lane: Words, connection_index: int, source: int, count: int, now_ns:
     lane[LANE_NOW_NS] = now_ns
     counters[SOCKET_READS] += 1
     counters[BYTES_RECEIVED] += count
+    if follow_routes(lane):
+        sort_ready(lane)
     errors = lane[LANE_CALLBACK_ERRORS]
     taken = session_mem_recv(connection.session, source, types.uintp(count))
     touch(lane, connection_index)

@@ -60,9 +60,10 @@ LANE_QUEUE_COUNT: Final = 34
 LANE_ARENAS: Final = 35  # address of the table of arenas
 LANE_ARENA_COUNT: Final = 36
 LANE_ARENA_SLOTS: Final = 37  # address of int64: the requests of all arenas
-LANE_READY: Final = 38  # address of int64[arenas]: sealed arenas in the order of sealing, a ring
-LANE_READY_HEAD: Final = 39
-LANE_READY_COUNT: Final = 40
+LANE_READY: Final = (
+    38  # address of int64[2, arenas]: sealed arenas in the order of sealing, a ring for MAIN, one for TRIAL
+)
+LANE_READY_HEADS: Final = 39  # and 40
 LANE_FINISHED: Final = 41  # address of int64[slots]: answered slots that belong to no connection
 LANE_CALLBACK_ERRORS: Final = 44  # exceptions that escaped a callback, set by `sys.unraisablehook`
 LANE_ASSEMBLING_BYTES: Final = 45
@@ -92,7 +93,20 @@ LANE_PIECE: Final = 67  # address of the pointer that nghttp2_session_mem_send f
 LANE_IDS: Final = 68  # address of uint8[slots, ID_BYTES_MAX]: what callers name their requests
 LANE_PATHS_SEEN: Final = 69  # address of uint8[connections, PATH_SEEN_BYTES]: paths that name no method
 LANE_REPLY_BYTES_ALL_MAX: Final = 70  # of all connections together
-LANE_WORDS: Final = 71
+LANE_READY_COUNTS: Final = 71  # and 72
+# Routes (native.route).
+LANE_SEATS: Final = 73  # address of the table of seats
+LANE_ROUTES: Final = 74  # address of the table of routes, one for each model
+LANE_PLANE_ROUTING: Final = 75  # address of the plane's routing words, or 0: every model has one seat, for good
+LANE_WORKER_ROUTING: Final = 76  # address of this worker's routing words in the plane
+LANE_ROUTE_TABLE: Final = 77  # address of int64[TABLE_WORDS]: scratch for a table
+LANE_EPOCH: Final = 78  # of the table that routes were taken from
+LANE_WORKER_SEED: Final = 79
+LANE_CELLS: Final = 80  # address of the private cells of evidence, or 0: nothing is counted
+LANE_DIRTY_CELLS: Final = 81  # address of int64[cells]: offsets of cells that changed
+LANE_DIRTY_COUNT: Final = 82
+LANE_AGE_LIMIT_NS: Final = 83
+LANE_WORDS: Final = 84
 PATH_SEEN_BYTES: Final = 128
 
 # --- Slots ----------------------------------------------------------------------------------------------------------
@@ -151,6 +165,13 @@ SLOT = np.dtype(
         ("contents", np.int64),
         ("output_mask", np.int64),
         ("id_bytes", np.int64),
+        # How the call was routed (native.route).
+        ("route", np.int64),
+        ("weight_epoch", np.int64),
+        ("keyed", np.int64),  # 1: it has a routing key
+        ("key_hash", np.int64),
+        ("pin", np.int64),
+        ("evidence", np.int64),  # 1: the split alone decides who answers, and it is no retry
     ],
     align=True,
 )
@@ -192,6 +213,10 @@ CONNECTION = np.dtype(
         ("header_content_type", np.int64),
         ("header_timeout_ns", np.int64),
         ("header_encoding", np.int64),
+        ("header_keyed", np.int64),
+        ("header_key_hash", np.int64),
+        ("header_pin", np.int64),
+        ("header_retry", np.int64),
     ],
     align=True,
 )

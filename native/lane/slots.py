@@ -77,6 +77,12 @@ def claim_slot(lane: Words, connection_index: int) -> int:
     slot.responded = 0
     slot.status = 0
     slot.id_bytes = 0
+    slot.route = 0
+    slot.weight_epoch = 0
+    slot.keyed = 0
+    slot.key_hash = 0
+    slot.pin = 0
+    slot.evidence = 1
     counters = carray(pointer(lane[LANE_COUNTERS]), (COUNTERS_LENGTH,), np.int64)
     counters[SLOTS_IN_USE] += 1
     if connection_index != NO_CONNECTION:

@@ -56,7 +56,9 @@ READ_TRIES = 100
 
 def private_cells(worker_routing: Words) -> Words:
     """A worker's own cells, int64[CELLS_COUNT * CELL_WORDS]: its predecessor's counts go on."""
-    return worker_routing[CELLS : CELLS + CELLS_COUNT * CELL_WORDS].copy()
+    cells = worker_routing[CELLS : CELLS + CELLS_COUNT * CELL_WORDS].copy()
+    cells[CELL_SEQUENCE::CELL_WORDS] = 0
+    return cells
 
 
 @njit("int64(int64[::1], int64, int64, int64)", nogil=True, cache=True, error_model="numpy")

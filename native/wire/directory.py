@@ -1,6 +1,7 @@
 """The model directory: what readers and writers must know of the served models, as two arrays that kernels can read.
 
-Built in Python whenever the set of served models changes, never changed afterwards: a new set is a new directory.
+Built in Python whenever the set of served models changes: a new set is a new directory. Of it only the heads of replies
+change, where a model's place in the traffic does.
 `table` is int64: a header, then fixed-width records of models, inputs and outputs, then dimensions. `blob` is uint8:
 names, and those bytes of replies that are the same in each of them, encoded once here instead of once a request.
 Always: every offset into the blob and every `_AT` word index into the table lies inside it; a model whose flags lack
@@ -54,7 +55,17 @@ MODEL_INFER_PARAMETERS_OFFSET: Final = 14
 MODEL_INFER_PARAMETERS_BYTES: Final = 15
 MODEL_INPUT_BLOCK_BYTES: Final = 16
 MODEL_OUTPUT_BLOCK_BYTES: Final = 17
-MODEL_WORDS: Final = 18
+# Which route it belongs to, and VARIANT_WORDS words for each place in the traffic that it may have: what
+# MODEL_PREDICT_HEAD_ and MODEL_INFER_PARAMETERS_ are there.
+MODEL_ROUTE: Final = 18
+MODEL_VARIANTS_AT: Final = 19
+MODEL_WORDS: Final = 20
+
+VARIANTS: Final = ("stable", "canary")
+VARIANT_STABLE: Final = 0
+VARIANT_CANARY: Final = 1
+VARIANT_WORDS: Final = 4
+NO_NAME_BYTES: Final = -1  # of a vacant place: as long as no name is
 
 # A model's flags. TYPED_OK: all outputs can be written as typed contents, so typed requests need no servicer.
 KERNEL_OK: Final = 1
@@ -114,7 +125,10 @@ class WireTensor:
 
 @dataclass(frozen=True)
 class WireModel:
-    """A served model. batchable: False hands all its requests to the servicers, as an unsuitable signature does."""
+    """A served model. batchable: False hands all its requests to the servicers, as an unsuitable signature does.
+
+    route: which models share its name and its traffic; None is its own index. variant: its place in the traffic first.
+    """
 
     name: str
     version: str
@@ -124,6 +138,7 @@ class WireModel:
     outputs: tuple[WireTensor, ...]
     max_rows: int
     batchable: bool = True
+    route: int | None = None
 
     @property
     def kernel_ok(self) -> bool:
@@ -140,22 +155,42 @@ class WireModel:
 
 
 class ModelDirectory:
-    """The directory of a set of served models. Indices follow the order of `models`; names are unique.
+    """The directory of a set of served models. Indices follow the order of `models`; None is a vacant place.
+
+    Models of one name belong to one route. The first of them is the one that a bare name finds.
 
     table: int64[:], blob: uint8[:], both read-only by agreement and to be kept alive while kernels may read them.
     """
 
-    def __init__(self, models: Sequence[WireModel]) -> None:
-        self.models = tuple(models)
-        self._index_by_name = {model.name: index for index, model in enumerate(self.models)}
-        if len(self._index_by_name) != len(self.models):
-            raise ValueError(f"models: expected names to be unique, got {[model.name for model in self.models]}")
-        for model in self.models:
+    def __init__(self, models: Sequence[WireModel | None]) -> None:
+        self.places = tuple(models)
+        self._index_by_name: dict[str, int] = {}
+        served = [(index, model) for index, model in enumerate(self.places) if model is not None]
+        for index, model in served:
+            first = self._index_by_name.setdefault(model.name, index)
+            if self.route_of(first) != self.route_of(index):
+                raise ValueError(f"models: expected one route for each name, got two for {model.name}")
+        for _, model in served:
             if not 1 <= model.max_rows <= VARINT_MAX:
                 raise ValueError(f"{model.name}: max_rows: expected 1 to {VARINT_MAX}, got {model.max_rows}")
-        builder = _Builder(self.models)
+        builder = _Builder(self.places)
         self.table: npt.NDArray[np.int64] = np.array(builder.words, dtype=np.int64)
         self.blob: npt.NDArray[np.uint8] = np.frombuffer(bytes(builder.blob) or b"\0", dtype=np.uint8).copy()
+
+    @property
+    def models(self) -> tuple[WireModel, ...]:
+        """All that is served, without the vacant places."""
+        return tuple(model for model in self.places if model is not None)
+
+    def model(self, index: int) -> WireModel:
+        """The model of a place that has one."""
+        model = self.places[index]
+        assert model is not None, index
+        return model
+
+    def route_of(self, index: int) -> int:
+        route = self.model(index).route
+        return index if route is None else route
 
     def index_of(self, name: str) -> int | None:
         return self._index_by_name.get(name)
@@ -175,17 +210,17 @@ class ModelDirectory:
 
     def input_columns(self, model: int, block: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[Any], ...]:
         """A [max_rows, ...] view of each input in an input block, in declared order."""
-        return self._columns(block, self.models[model].inputs, self.models[model].max_rows, MODEL_INPUTS_AT, model)
+        return self._columns(block, self.model(model).inputs, self.model(model).max_rows, MODEL_INPUTS_AT, model)
 
     def output_columns(self, model: int, block: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[Any], ...]:
         """A [max_rows, ...] view of each output in an output block, in declared order."""
-        return self._columns(block, self.models[model].outputs, self.models[model].max_rows, MODEL_OUTPUTS_AT, model)
+        return self._columns(block, self.model(model).outputs, self.model(model).max_rows, MODEL_OUTPUTS_AT, model)
 
     def _columns(
         self, block: npt.NDArray[np.uint8], tensors: tuple[WireTensor, ...], max_rows: int, at: int, model: int
     ) -> tuple[npt.NDArray[Any], ...]:
         if not self.kernel_ok(model):
-            raise ValueError(f"{self.models[model].name}: has no arena: its signature or batchability excludes kernels")
+            raise ValueError(f"{self.model(model).name}: has no arena: its signature or batchability excludes kernels")
         first = self.model_word(model, at)
         views = []
         for index, tensor in enumerate(tensors):
@@ -198,12 +233,12 @@ class ModelDirectory:
 class _Builder:
     """Lays out one directory: words and blob of all models, in one go."""
 
-    def __init__(self, models: tuple[WireModel, ...]) -> None:
+    def __init__(self, models: tuple[WireModel | None, ...]) -> None:
         self.words = [len(models), HEADER_WORDS, *([0] * (HEADER_WORDS - 2))]
         self.words += [0] * (len(models) * MODEL_WORDS)
         self.blob = bytearray()
         for index, model in enumerate(models):
-            record = self._model(model)
+            record = self._vacant() if model is None else self._model(model, index)
             at = HEADER_WORDS + index * MODEL_WORDS
             self.words[at : at + MODEL_WORDS] = record
 
@@ -213,16 +248,31 @@ class _Builder:
         self.blob += content
         return offset, len(content)
 
-    def _model(self, model: WireModel) -> list[int]:
-        name, version = model.name.encode(), model.version.encode()
-        names = (name, version, model.digest_prefix.encode(), model.variant.encode())
-        predict_head = b"".join(_field(number, text) for number, text in enumerate(names, start=1) if text)
-        infer_head = b"".join(_field(number, text) for number, text in enumerate(names[:2], start=1) if text)
+    def _vacant(self) -> list[int]:
+        record = [0] * MODEL_WORDS
+        record[MODEL_NAME_BYTES] = NO_NAME_BYTES
+        record[MODEL_ROUTE] = -1
+        return record
+
+    def _variant(self, model: WireModel, variant: str) -> list[int]:
+        """The parts of replies that name the place in the traffic: VARIANT_WORDS words."""
+        names = (model.name, model.version, model.digest_prefix, variant)
+        predict_head = b"".join(_field(number, text.encode()) for number, text in enumerate(names, start=1) if text)
         # Map entries in the order of their keys, as a deterministic serialisation has them.
         parameters = b"".join(
             _field(4, _field(1, key) + _field(2, _field(3, value.encode())))
-            for key, value in ((b"digest_prefix", model.digest_prefix), (b"variant", model.variant))
+            for key, value in ((b"digest_prefix", model.digest_prefix), (b"variant", variant))
         )
+        return [*self._bytes(predict_head), *self._bytes(parameters)]
+
+    def _model(self, model: WireModel, index: int) -> list[int]:
+        name, version = model.name.encode(), model.version.encode()
+        names = (name, version)
+        infer_head = b"".join(_field(number, text) for number, text in enumerate(names, start=1) if text)
+        variants_at = len(self.words)
+        for variant in VARIANTS:
+            self.words += self._variant(model, variant)
+        first = self._variant(model, model.variant)
         flags = KERNEL_OK * model.kernel_ok | TYPED_OK * model.typed_ok
         inputs_at, input_block_bytes = self._tensors(model.inputs, model)
         outputs_at, output_block_bytes = self._tensors(model.outputs, model)
@@ -231,8 +281,9 @@ class _Builder:
             *self._bytes(name), *self._bytes(version),
             inputs_at, counts[0], outputs_at, counts[1],
             model.max_rows, flags,
-            *self._bytes(predict_head), *self._bytes(infer_head), *self._bytes(parameters),
+            *first[:2], *self._bytes(infer_head), *first[2:],
             input_block_bytes, output_block_bytes,
+            index if model.route is None else model.route, variants_at,
         ]  # fmt: skip
 
     def _tensors(self, tensors: tuple[WireTensor, ...], model: WireModel) -> tuple[int, int]:

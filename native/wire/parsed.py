@@ -28,8 +28,10 @@ PARSED_ID_BYTES: Final = 5
 # The routing key (Predict), ASCII; 0 bytes where there is none.
 PARSED_ROUTING_KEY_OFFSET: Final = 6
 PARSED_ROUTING_KEY_BYTES: Final = 7
+# 1: the caller named the version that PARSED_MODEL has.
+PARSED_VERSION_NAMED: Final = 8
 # One record for each declared input, in the order in which the model declares them.
-PARSED_INPUTS: Final = 8
+PARSED_INPUTS: Final = 9
 
 PARSED_INPUT_WORDS: Final = 3
 PARSED_DATA_OFFSET: Final = 0

@@ -41,6 +41,7 @@ from native.wire.parsed import (
     PARSED_ROUTING_KEY_BYTES,
     PARSED_ROUTING_KEY_OFFSET,
     PARSED_ROWS,
+    PARSED_VERSION_NAMED,
     RAW_CONTENTS,
 )
 from native.wire.tensors import (
@@ -50,7 +51,6 @@ from native.wire.tensors import (
     find_model,
     match_input,
     read_tensor,
-    version_ok,
 )
 
 _MODEL: Final = 1
@@ -160,10 +160,8 @@ def read_predict(message: Bytes, start: int, end: int, table: Words, blob: Bytes
             key_bytes = length
         position += length
 
-    model_at = find_model(message, name_offset, name_bytes, table, blob)
+    model_at = find_model(message, name_offset, name_bytes, version_offset, version_bytes, table, blob)
     if model_at < 0 or inputs != table[model_at + MODEL_INPUT_COUNT]:
-        return HAND_OVER
-    if not version_ok(message, version_offset, version_bytes, table, blob, model_at):
         return HAND_OVER
     mask = output_mask(message, table, blob, model_at, outputs, parsed)
     if mask < 0:
@@ -173,6 +171,7 @@ def read_predict(message: Bytes, start: int, end: int, table: Words, blob: Bytes
         return HAND_OVER
     parsed[PARSED_MODEL] = (model_at - HEADER_WORDS) // MODEL_WORDS
     parsed[PARSED_ROWS] = rows
+    parsed[PARSED_VERSION_NAMED] = 1 if version_bytes > 0 else 0
     parsed[PARSED_CONTENTS] = RAW_CONTENTS
     parsed[PARSED_OUTPUT_MASK] = mask
     parsed[PARSED_ID_OFFSET] = start

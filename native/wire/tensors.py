@@ -62,18 +62,6 @@ _SHAPE_TAG: Final = 3 << 3 | LENGTH_DELIMITED
 _SHAPE_ELEMENT_TAG: Final = 3 << 3 | VARINT
 
 
-@kernel("int64(uint8[::1], int64, int64, int64[::1], uint8[::1])")
-def find_model(message: Bytes, name_offset: int, name_bytes: int, table: Words, blob: Bytes) -> int:
-    """Word index of the record of the model of that name, where kernels may serve it, or HAND_OVER."""
-    for model in range(table[MODEL_COUNT]):
-        at = HEADER_WORDS + model * MODEL_WORDS
-        if table[at + MODEL_NAME_BYTES] != name_bytes:
-            continue
-        if bytes_equal(message, name_offset, blob, table[at + MODEL_NAME_OFFSET], name_bytes):
-            return at if table[at + MODEL_FLAGS] & KERNEL_OK else HAND_OVER
-    return HAND_OVER
-
-
 @kernel("boolean(uint8[::1], int64, int64, int64[::1], uint8[::1], int64)")
 def version_ok(message: Bytes, offset: int, count: int, table: Words, blob: Bytes, model_at: int) -> bool:
     """True where no version is asked for, or the one that is served."""
@@ -82,6 +70,31 @@ def version_ok(message: Bytes, offset: int, count: int, table: Words, blob: Byte
     return count == table[model_at + MODEL_VERSION_BYTES] and bytes_equal(
         message, offset, blob, table[model_at + MODEL_VERSION_OFFSET], count
     )
+
+
+@kernel("int64(uint8[::1], int64, int64, int64, int64, int64[::1], uint8[::1])")
+def find_model(
+    message: Bytes,
+    name_offset: int,
+    name_bytes: int,
+    version_offset: int,
+    version_bytes: int,
+    table: Words,
+    blob: Bytes,
+) -> int:
+    """Word index of the record of the first model of that name and version, where kernels may serve it, or HAND_OVER.
+
+    version_bytes: 0 for any version. Whether the traffic goes there is not decided here.
+    """
+    for model in range(table[MODEL_COUNT]):
+        at = HEADER_WORDS + model * MODEL_WORDS
+        if table[at + MODEL_NAME_BYTES] != name_bytes:
+            continue
+        if bytes_equal(message, name_offset, blob, table[at + MODEL_NAME_OFFSET], name_bytes) and version_ok(
+            message, version_offset, version_bytes, table, blob, at
+        ):
+            return at if table[at + MODEL_FLAGS] & KERNEL_OK else HAND_OVER
+    return HAND_OVER
 
 
 @kernel("int64(uint8[::1], int64, int64, int64, int64, int64[::1])")

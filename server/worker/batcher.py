@@ -25,6 +25,7 @@ from native.batch.seal import free_arena, next_arena, note_cancelled, take_arena
 from native.lane.layout import LANE_NOW_NS, LANE_QUEUED_ROWS, NO_CONNECTION, NO_SLOT, QUEUED
 from native.lane.slots import claim_slot, release_slot
 from native.plane.counters import BATCHES_INLINE, BATCHES_THREADED, METHOD_OTHER, REFUSAL_QUEUE_FULL, REFUSAL_SLOTS_FULL
+from native.route.layout import MAIN
 from server.settings import BatchingSettings
 from server.worker.costs import CostModel
 from server.worker.models.bindings import Run
@@ -99,7 +100,7 @@ class BatchLoop:
             self._delayed = None
         if self._running:
             return
-        arena = next_arena(self._words)
+        arena = next_arena(self._words, MAIN)
         if arena == NO_ARENA:
             return
         words = self._memory.arena_words
@@ -194,7 +195,7 @@ class BatchLoop:
             self.answers.answer_batch(arena)
         # Slots of Python callers, whoever still waits for them: none in a worker that only the fast lane feeds.
         if self._submitted:
-            finished = collect_finished(self._words, arena)
+            finished = collect_finished(self._words, arena, len(failures))
             if finished:
                 self._tell_callers(arena, model, finished, failures)
         self._release(arena, where)
@@ -209,7 +210,7 @@ class BatchLoop:
     def _tell_callers(self, arena: int, model: int, finished: int, failures: dict[int, Exception]) -> None:
         """Copies their rows out for the Python callers of a batch, and releases their slots."""
         _inputs, outputs = self._memory.arena_columns(arena)
-        names = [tensor.name for tensor in self._memory.directory.models[model].outputs]
+        names = [tensor.name for tensor in self._memory.directory.model(model).outputs]
         for slot in self._memory.finished[:finished].tolist():
             waiting = self._waiting.pop(slot, None)
             row, rows = self._memory.rows_of(slot)
@@ -256,7 +257,7 @@ class BatchLoop:
         first = int(self._memory.arenas[arena]["rows"])
         columns, _outputs = self._memory.arena_columns(arena)
         try:
-            for tensor, column in zip(self._memory.directory.models[model].inputs, columns, strict=True):
+            for tensor, column in zip(self._memory.directory.model(model).inputs, columns, strict=True):
                 column[first : first + rows] = inputs[tensor.name]
         except (KeyError, ValueError, TypeError):
             release_slot(self._words, slot)

@@ -11,6 +11,7 @@ from native.batch.finish import collect_finished
 from native.batch.layout import NO_ARENA
 from native.batch.memory import QueueBounds, address_of
 from native.batch.seal import free_arena, next_arena, take_arena
+from native.route.layout import MAIN
 from native.http2 import answers, session
 from native.http2.lane import Lane, LaneLimits
 from native.lane import layout
@@ -109,7 +110,7 @@ class BareLane:
 
     def take(self, cost_ns: int = 0) -> tuple[int, list[int]] | None:
         """Hands the next batch to a runner: its arena and the slots that expired, or None where nothing waits."""
-        arena = int(next_arena(self.words))
+        arena = int(next_arena(self.words, MAIN))
         if arena == NO_ARENA:
             return None
         count = take_arena(self.words, arena, self.now_ns, cost_ns, self.lane.expired)
@@ -131,7 +132,7 @@ class BareLane:
         request = 0
         while request != answers.ALL:
             request = answers.answer_batch(self.words, arena, request, self.now_ns)
-        finished = self.lane.finished[: collect_finished(self.words, arena)].tolist()
+        finished = self.lane.finished[: collect_finished(self.words, arena, 0)].tolist()
         free_arena(self.words, arena)
         return finished
 

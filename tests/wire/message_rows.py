@@ -39,17 +39,23 @@ from tests.wire.row import (
 
 def _find_model_arguments(random: Random) -> tuple[Any, ...]:
     directory = KNOWN.remember(random_directory(random))
-    name = random.choice(directory.models).name.encode()
-    message, start, end = span(random, random.choice((name, name, name[:-1], name + b"x", b"", b"\xff" + name[1:])))
-    return message, start, end - start, directory.table, directory.blob
+    model = random.choice(directory.models)
+    name, version = model.name.encode(), model.version.encode()
+    named = random.choice((name, name, name[:-1], name + b"x", b"", b"\xff" + name[1:]))
+    asked = random.choice((b"", b"", version, version + b"0", b"\xff"))
+    message, start, end = span(random, named + asked)
+    return message, start, len(named), start + len(named), end - start - len(named), directory.table, directory.blob
 
 
-def _find_model(message: Array, offset: int, count: int, table: Array, blob: Array) -> int:
-    names = [model.name.encode() for model in KNOWN.of(table)]
+def _find_model(
+    message: Array, offset: int, count: int, version_offset: int, version_count: int, table: Array, blob: Array
+) -> int:
     name = cut(message, offset, offset + count)
-    if name not in names or not slow_messages.batches(KNOWN.of(table)[names.index(name)]):
-        return HAND_OVER
-    return model_at(names.index(name))
+    version = cut(message, version_offset, version_offset + version_count)
+    for index, model in enumerate(KNOWN.of(table)):
+        if model.name.encode() == name and version in (b"", model.version.encode()):
+            return model_at(index) if slow_messages.batches(model) else HAND_OVER
+    return HAND_OVER
 
 
 def _version_arguments(random: Random) -> tuple[Any, ...]:

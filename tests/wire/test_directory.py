@@ -7,8 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from native.wire.codes import HAND_OVER
 from native.wire.datatypes import BF16, BYTES, DATATYPES, FP16, FP32, INT8, INT64
-from native.wire.directory import COLUMN_ALIGNMENT_BYTES, ModelDirectory, WireModel, WireTensor
+from native.wire.directory import (
+    COLUMN_ALIGNMENT_BYTES,
+    HEADER_WORDS,
+    MODEL_WORDS,
+    ModelDirectory,
+    WireModel,
+    WireTensor,
+)
+from native.wire.tensors import find_model
 from registry_client.tensors import Datatype
 
 X = WireTensor("x", FP32, (-1, 3))
@@ -74,9 +83,34 @@ def test_outputs_without_typed_contents_exclude_typed_replies_only(datatype: int
     assert MODEL.typed_ok
 
 
-def test_two_models_of_one_name_are_refused() -> None:
-    with pytest.raises(ValueError, match="expected names to be unique"):
+def test_two_models_of_one_name_are_refused_unless_they_share_a_route() -> None:
+    with pytest.raises(ValueError, match="expected one route for each name"):
         ModelDirectory([MODEL, MODEL])
+    ModelDirectory([replace(MODEL, route=3), replace(MODEL, route=3, version="2")])
+
+
+def test_a_vacant_place_is_found_by_no_name_and_keeps_the_others_where_they_are() -> None:
+    directory = ModelDirectory([None, MODEL, None])
+    message = np.frombuffer(MODEL.name.encode() + b"\0", dtype=np.uint8).copy()
+    found = find_model(message, 0, len(MODEL.name), 0, 0, directory.table, directory.blob)
+    assert found == HEADER_WORDS + MODEL_WORDS
+    assert find_model(message, 0, 0, 0, 0, directory.table, directory.blob) == HAND_OVER
+    assert directory.index_of(MODEL.name) == 1
+    assert not directory.kernel_ok(0)
+    assert directory.models == (MODEL,)
+
+
+def test_a_bare_name_finds_the_first_model_and_a_version_the_one_that_has_it() -> None:
+    first, second = replace(MODEL, route=0, version="1"), replace(MODEL, route=0, version="2")
+    directory = ModelDirectory([first, second])
+    name = MODEL.name.encode()
+    message = np.frombuffer(name + b"123", dtype=np.uint8).copy()
+    asked = {b"": 0, b"1": 0, b"2": 1}
+    for version, index in asked.items():
+        at = len(name) + max(int(version or b"1") - 1, 0)
+        found = find_model(message, 0, len(name), at, len(version), directory.table, directory.blob)
+        assert found == HEADER_WORDS + index * MODEL_WORDS
+    assert find_model(message, 0, len(name), len(name) + 2, 1, directory.table, directory.blob) == HAND_OVER
 
 
 @pytest.mark.parametrize("rows", [0, -1, 2**31])

@@ -50,6 +50,7 @@ HELD_ELSEWHERE = {
     "native.plane": "tests/plane",
     "native.lane": "tests/http2/test_slots.py",
     "native.batch": "tests/http2/test_slots.py",
+    "native.route": "tests/route",
     "native.http2": "tests/http2/test_streams.py",
 }
 

@@ -1,0 +1,202 @@
+"""A worker that follows the plane: who answers, who runs what waits, and what is told back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from native.batch.commit import add_request, gathering_arena, sort_ready
+from native.batch.layout import NO_ARENA
+from native.batch.memory import QueueBounds
+from native.batch.seal import free_arena, next_arena, take_arena
+from native.lane.slots import claim_slot
+from native.plane.routes import Route, SeatRef
+from native.plane.routing import EPOCH, PPM, SEEN_EPOCH, TABLE_ROUTES, TABLE_WORDS, TABLES
+from native.route.follow import follow_routes
+from native.route.layout import MAIN, PIN_CANARY, PIN_STABLE, PIN_UNKNOWN, TRIAL
+from native.wire.codes import HAND_OVER
+from tests.route.worker_of_two import NO_CONNECTION, WorkerOfTwo, wire_model
+
+STABLE, CANARY = 0, 1
+
+
+@pytest.fixture
+def worker() -> WorkerOfTwo:
+    return WorkerOfTwo()
+
+
+def queued(worker: WorkerOfTwo, seat: int, rows: int = 1) -> tuple[int, int]:
+    """(arena, slot) of a call that waits."""
+    slot = claim_slot(worker.words, NO_CONNECTION)
+    arena = gathering_arena(worker.words, seat, rows)
+    add_request(worker.words, arena, slot, seat, rows)
+    return arena, slot
+
+
+def taken(worker: WorkerOfTwo, side: int) -> int:
+    arena = next_arena(worker.words, side)
+    if arena != NO_ARENA:
+        take_arena(worker.words, arena, 0, 0, worker.memory.expired)
+    return int(arena)
+
+
+def test_nothing_is_served_before_the_first_table(worker: WorkerOfTwo) -> None:
+    assert worker.choose() == (HAND_OVER, True)
+    assert not follow_routes(worker.words)
+
+
+def test_a_table_is_taken_once_and_the_plane_is_told(worker: WorkerOfTwo) -> None:
+    worker.route(0)
+    assert worker.plane.block(0).routing[SEEN_EPOCH] == worker.plane.routing[EPOCH] == 1
+    assert not follow_routes(worker.words), "one load, where nothing has moved"
+    assert worker.choose()[0] == STABLE
+
+
+def test_weights_of_nothing_and_of_all_need_no_chance(worker: WorkerOfTwo) -> None:
+    worker.route(0)
+    assert {worker.choose()[0] for _ in range(300)} == {STABLE}
+    worker.route(PPM)
+    assert {worker.choose()[0] for _ in range(300)} == {CANARY}
+
+
+def test_a_canary_that_is_not_ready_here_leaves_its_share_to_the_stable_and_no_evidence(worker: WorkerOfTwo) -> None:
+    worker.memory.set_ready(CANARY, 0)
+    worker.route(500_000)
+    assert {worker.choose() for _ in range(300)} == {(STABLE, False)}
+    worker.memory.set_ready(CANARY, 2)
+    assert {worker.choose()[0] for _ in range(300)} == {STABLE}, "the seat holds another artifact"
+    worker.memory.set_ready(CANARY, 1)
+    assert {worker.choose() for _ in range(300)} == {(STABLE, True), (CANARY, True)}
+
+
+def test_a_model_without_a_ready_stable_is_handed_over(worker: WorkerOfTwo) -> None:
+    worker.route(0, canary=False, stable=False)
+    assert worker.choose()[0] == HAND_OVER
+
+
+def test_a_torn_table_is_not_followed(worker: WorkerOfTwo) -> None:
+    worker.route(0)
+    at = TABLES + 2 * TABLE_WORDS + TABLE_ROUTES
+    worker.tables.publish([Route(9, SeatRef(1, 1))])
+    worker.plane.routing[at] += 1
+    assert not follow_routes(worker.words)
+    assert worker.choose()[0] == STABLE
+
+
+@pytest.mark.parametrize(
+    ("pin_allowed", "pin", "wanted", "answer"),
+    [
+        (True, PIN_CANARY, -1, CANARY),
+        (True, PIN_STABLE, -1, STABLE),
+        (False, PIN_CANARY, -1, HAND_OVER),
+        (False, PIN_STABLE, -1, HAND_OVER),
+        (True, PIN_UNKNOWN, -1, HAND_OVER),
+        (False, 0, STABLE, STABLE),
+        (False, 0, CANARY, HAND_OVER),
+        (True, 0, CANARY, CANARY),
+        (True, PIN_STABLE, CANARY, HAND_OVER),
+    ],
+)
+def test_a_caller_may_choose_where_that_is_allowed_and_is_no_evidence(
+    worker: WorkerOfTwo, pin_allowed: bool, pin: int, wanted: int, answer: int
+) -> None:
+    worker.route(500_000, pin_allowed=pin_allowed)
+    assert worker.choose(pin=pin, wanted=wanted) == (answer, False)
+
+
+def test_a_version_that_is_neither_stable_nor_canary_is_handed_over(worker: WorkerOfTwo) -> None:
+    worker.memory.set_model(2, wire_model("3"), QueueBounds(3, 24))
+    worker.memory.set_ready(2, 1)
+    worker.route(500_000, pin_allowed=True, last_safe=SeatRef(2, 1))
+    assert worker.choose(wanted=2)[0] == HAND_OVER
+
+
+def test_a_canary_waits_and_runs_apart_from_the_stable(worker: WorkerOfTwo) -> None:
+    worker.route(500_000)
+    stable, _ = queued(worker, STABLE)
+    canary, _ = queued(worker, CANARY)
+    assert next_arena(worker.words, MAIN) == stable
+    assert next_arena(worker.words, TRIAL) == canary
+    assert taken(worker, TRIAL) == canary
+    assert taken(worker, TRIAL) == NO_ARENA
+    assert taken(worker, MAIN) == stable
+
+
+def test_rows_of_a_canary_that_went_home_are_run_by_the_stable_and_are_no_evidence(worker: WorkerOfTwo) -> None:
+    worker.route(500_000)
+    full = [queued(worker, CANARY, rows=8) for _ in range(2)]  # one sealed, one gathering
+    worker.route(0, canary=False)
+    sort_ready(worker.words)
+    assert taken(worker, TRIAL) == NO_ARENA
+    for arena, slot in full:
+        assert taken(worker, MAIN) == arena
+        assert worker.memory.arenas[arena]["runs_as"] == STABLE
+        assert worker.memory.slots[slot]["model"] == STABLE
+        assert worker.memory.slots[slot]["evidence"] == 0
+        assert worker.memory.busy(CANARY)
+        free_arena(worker.words, arena)
+    assert not worker.memory.busy(CANARY)
+    arena, _ = queued(worker, CANARY)
+    assert worker.memory.arenas[arena]["model"] == CANARY, "it was given back to its own queue"
+
+
+def test_rows_that_wait_for_a_model_with_other_batches_are_run_by_itself(worker: WorkerOfTwo) -> None:
+    worker.memory.remove_model(CANARY)
+    worker.memory.set_model(CANARY, wire_model("2", max_rows=4), QueueBounds(3, 24))
+    worker.memory.set_ready(CANARY, 1)
+    worker.route(500_000)
+    arena, _ = queued(worker, CANARY)
+    worker.route(0, canary=False)
+    assert taken(worker, MAIN) == arena
+    assert worker.memory.arenas[arena]["runs_as"] == CANARY
+
+
+def test_a_promoted_canary_is_a_stable_from_then_on(worker: WorkerOfTwo) -> None:
+    worker.route(500_000)
+    arena, slot = queued(worker, CANARY)
+    old, _ = queued(worker, STABLE)
+    worker.tables.publish([Route(9, SeatRef(1, 1), last_safe=SeatRef(0, 1), weight_epoch=9)])
+    follow_routes(worker.words)
+    assert worker.choose()[0] == CANARY
+    assert {taken(worker, MAIN), taken(worker, MAIN)} == {arena, old}
+    assert worker.memory.slots[slot]["evidence"] == 1
+    assert worker.memory.arenas[old]["runs_as"] == CANARY, "what waited for the old one is run by the new"
+
+
+def test_replies_name_the_place_in_the_traffic(worker: WorkerOfTwo) -> None:
+    from native.wire.directory import MODEL_PREDICT_HEAD_BYTES, MODEL_PREDICT_HEAD_OFFSET
+
+    def head(seat: int) -> bytes:
+        directory = worker.memory.directory
+        offset = directory.model_word(seat, MODEL_PREDICT_HEAD_OFFSET)
+        return directory.blob[offset : offset + directory.model_word(seat, MODEL_PREDICT_HEAD_BYTES)].tobytes()
+
+    worker.route(500_000)
+    assert (head(STABLE)[-6:], head(CANARY)[-6:]) == (b"stable", b"canary")
+    worker.tables.publish([Route(9, SeatRef(1, 1), weight_epoch=9)])
+    follow_routes(worker.words)
+    assert head(CANARY)[-6:] == b"stable"
+
+
+def test_a_thousand_replacements_take_no_more_memory(worker: WorkerOfTwo) -> None:
+    for version in range(1000):
+        worker.memory.remove_model(CANARY)
+        worker.memory.set_model(CANARY, wire_model(str(version), max_rows=8 - version % 3), QueueBounds(3, 24))
+    assert worker.memory.arenas.size == 6
+    assert worker.memory._arena_slots.size == 6 * 8
+
+
+def test_what_waits_is_still_there_after_arenas_have_moved(worker: WorkerOfTwo) -> None:
+    worker.route(500_000)
+    sealed = [queued(worker, STABLE, rows=8)[0] for _ in range(2)]
+    worker.memory.set_model(7, wire_model("8"), QueueBounds(5, 24))
+    assert [taken(worker, MAIN) for _ in range(2)] == sealed
+    assert worker.memory.arena_requests(sealed[0]) == [0]
+
+
+def test_a_busy_place_is_not_made_vacant(worker: WorkerOfTwo) -> None:
+    worker.route(500_000)
+    queued(worker, CANARY)
+    with pytest.raises(AssertionError):
+        worker.memory.remove_model(CANARY)
+    assert np.count_nonzero(worker.memory.seats["generation"]) == 2
