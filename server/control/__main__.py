@@ -19,6 +19,7 @@ import uvicorn
 
 from native.plane.layout import PLANE_CONTROL_READY, Plane
 from server.control.admin import Admin
+from server.control.first_routes import publish_first_routes
 from server.control.http import application
 from server.control.http_connection import HttpConnection
 from server.control.plane_reader import PlaneReader
@@ -39,6 +40,7 @@ class HttpServer(uvicorn.Server):
 async def control(spec: ControlSpec) -> None:
     """Answers on both ports until SIGTERM."""
     plane = Plane.attach(spec.plane_fd)
+    publish_first_routes(plane, spec.settings, spec.pins)
     reader = PlaneReader(plane)
     admin = Admin(reader, spec.admin_host, spec.admin_port)
     configuration = uvicorn.Config(

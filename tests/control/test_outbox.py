@@ -1,0 +1,89 @@
+"""The outbox: everything arrives, in order, however long the far side is down."""
+
+import asyncio
+import random
+from contextlib import suppress
+
+import pytest
+
+from server.control.outbox import Outbox
+
+
+class FarSide:
+    def __init__(self) -> None:
+        self.down = False
+        self.written: list[str] = []
+        self.tries = 0
+
+    def write(self, item: str) -> None:
+        self.tries += 1
+        if self.down:
+            raise OSError(28, "No space left on device")
+        self.written.append(item)
+
+
+@pytest.fixture
+def far() -> FarSide:
+    return FarSide()
+
+
+async def run_with(outbox: Outbox[str]):  # type: ignore[no-untyped-def]
+    task = asyncio.create_task(outbox.run())
+    await asyncio.sleep(0)
+    return task
+
+
+async def stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_all_of_a_journal_arrives_in_order_over_a_full_disk(far: FarSide) -> None:
+    told: list[str | None] = []
+    outbox = Outbox("journal", far.write, told.append, longest_wait_s=0.02, random_=random.Random(1))
+    task = await run_with(outbox)
+    outbox.put(1, "one")
+    assert await outbox.drained(5)
+    far.down = True
+    for number in range(2, 30):
+        outbox.put(number, str(number))
+    assert not await outbox.drained(0.5)
+    assert outbox.pending == 28
+    assert outbox.failure is not None
+    assert "No space left" in outbox.failure
+    far.down = False
+    assert await outbox.drained(5)
+    assert far.written == ["one", *(str(number) for number in range(2, 30))]
+    assert len(told) == 2, "told once that it fails, once that it works again"
+    assert told[1] is None
+    await stop(task)
+
+
+async def test_of_one_model_only_the_newest_document_is_written_and_one_that_comes_meanwhile_is_not_lost(
+    far: FarSide,
+) -> None:
+    outbox = Outbox("registry", far.write, lambda _: None, longest_wait_s=0.01)
+    far.down = True
+    task = await run_with(outbox)
+    for revision in range(5):
+        outbox.put("m", f"m{revision}")
+        outbox.put("n", f"n{revision}")
+    await asyncio.sleep(0.3)
+    far.down = False
+    assert await outbox.drained(5)
+    assert far.written == ["m4", "n4"]
+    outbox.put("m", "m5")
+    assert await outbox.drained(5)
+    assert far.written[-1] == "m5"
+    await stop(task)
+
+
+async def test_it_waits_longer_and_longer_between_tries(far: FarSide) -> None:
+    far.down = True
+    outbox = Outbox("registry", far.write, lambda _: None)
+    task = await run_with(outbox)
+    outbox.put("m", "m")
+    await asyncio.sleep(0.7)
+    assert 1 <= far.tries <= 5
+    await stop(task)
