@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from native.batch.commit import sort_ready
 from native.batch.layout import ARENA, ARENA_FREE, ARENA_WORDS, NO_ARENA, QUEUE
 from native.lane import layout
 from native.plane.evidence import CELLS_COUNT, private_cells
@@ -148,7 +149,7 @@ class BatchMemory:
         places[seat] = model
         self._take_directory(ModelDirectory(places))
         self._make_queue(seat, bounds)
-        settle_seats(self.words)
+        self._settle()
 
     def remove_model(self, seat: int) -> None:
         """Makes a place vacant and gives its memory back. Nothing of it may be under way (`busy`)."""
@@ -163,7 +164,7 @@ class BatchMemory:
         self._spare += self._arenas_of[seat]
         self._arenas_of[seat] = []
         self.queues[seat] = (NO_ARENA, NO_ARENA, 0, 0, 0)
-        settle_seats(self.words)
+        self._settle()
 
     def busy(self, seat: int) -> bool:
         """True while rows of the place wait or run, also where another model runs them."""
@@ -175,6 +176,7 @@ class BatchMemory:
         """This very artifact can answer here from now on; generation 0: none can. Routes are looked at again."""
         self.seats[seat]["generation"] = generation
         take_routes(self.words)
+        sort_ready(self.words)
 
     # --- Routes --------------------------------------------------------------------------------------------------
     def attach_routes(self, plane_routing: Words, worker_routing: Words, seed: int) -> None:
@@ -198,7 +200,12 @@ class BatchMemory:
                 layout.LANE_DIRTY_CELLS: address_of(self._dirty_cells),
             }
         )
+        self._settle()
+
+    def _settle(self) -> None:
+        """Seats have other roles: what waits for them, on which side, and what replies call them."""
         settle_seats(self.words)
+        sort_ready(self.words)
 
     def _route_alone(self, seat: int, model: int) -> None:
         """Without a plane: the first model of a route is its stable."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import carray
 
-from native.batch.commit import pop_ready, seal, side_of
+from native.batch.commit import pop_ready, seal, side_of, sort_ready
 from native.batch.layout import ARENA, ARENA_FREE, ARENA_GATHERING, ARENA_READY, ARENA_RUNNING, NO_ARENA, QUEUE
 from native.lane.layout import (
     LANE_ARENA_COUNT,
@@ -34,7 +34,8 @@ from native.lane.slots import release_slot
 from native.plane.counters import COUNTERS_LENGTH, QUEUED_ROWS
 from native.plane.routing import SEATS_MAX
 from native.pointers import pointer
-from native.route.layout import SEAT
+from native.route.follow import follow_routes
+from native.route.layout import MAIN, SEAT, TRIAL
 from native.wire.directory import (
     HEADER_WORDS,
     MODEL_INPUT_COUNT,
@@ -49,7 +50,12 @@ from native.wire.kernel import Bytes, Words, int64, kernel
 
 @kernel("int64(int64[::1], int64)")
 def next_arena(lane: Words, side: int) -> int:
-    """The arena of a side (MAIN or TRIAL) to run next, not taken: the longest sealed, else gathering; or NO_ARENA."""
+    """The arena of a side (MAIN or TRIAL) to run next, not taken: the longest sealed, else gathering; or NO_ARENA.
+
+    By the routes as they are now: what waited for a variant that went home is its stable's.
+    """
+    if follow_routes(lane):
+        sort_ready(lane)
     arenas = carray(pointer(lane[LANE_ARENAS]), (lane[LANE_ARENA_COUNT],), ARENA)
     if lane[LANE_READY_COUNTS + side] > 0:
         ready = carray(pointer(lane[LANE_READY]), (2, lane[LANE_ARENA_COUNT]), np.int64)
@@ -96,7 +102,13 @@ def take_arena(lane: Words, arena_index: int, now_ns: int, cost_ns: int, expired
     if arena.state != ARENA_READY:
         return NO_ARENA
     # Only the head of a ring is ever taken, which `next_arena` names.
-    pop_ready(lane, side_of(lane, arena.model))
+    ready = carray(pointer(lane[LANE_READY]), (2, lane[LANE_ARENA_COUNT]), np.int64)
+    side = int64(MAIN)
+    if lane[LANE_READY_COUNTS + MAIN] == 0 or ready[MAIN, lane[LANE_READY_HEADS + MAIN]] != arena_index:
+        side = int64(TRIAL)
+        if lane[LANE_READY_COUNTS + TRIAL] == 0 or ready[TRIAL, lane[LANE_READY_HEADS + TRIAL]] != arena_index:
+            return NO_ARENA
+    pop_ready(lane, side)
     arena.state = ARENA_RUNNING
     seats = carray(pointer(lane[LANE_SEATS]), (SEATS_MAX,), SEAT)
     arena.runs_as = seats[arena.model].runs_as

@@ -63,13 +63,16 @@ def private_cells(worker_routing: Words) -> Words:
 
 @njit("int64(int64[::1], int64, int64, int64)", nogil=True, cache=True, error_model="numpy")
 def open_cell(cells: Words, seat: int, generation: int, weight_epoch: int) -> int:
-    """Offset of the cell for this artifact under these weights, emptied where others had it; -1 for no such seat.
+    """Offset of the cell for this artifact under these weights, emptied where earlier ones had it.
 
-    cells: int64[CELLS_COUNT * CELL_WORDS], private.
+    cells: int64[CELLS_COUNT * CELL_WORDS], private. -1 for no such seat, and for a straggler, split CELLS_KEPT or more
+    changes of weight ago: its cell is a later one's now.
     """
     if seat < 0 or seat >= SEATS_MAX or cells.size < CELLS_COUNT * CELL_WORDS:
         return -1
     at = (seat * CELLS_KEPT + (weight_epoch & (CELLS_KEPT - 1))) * CELL_WORDS
+    if cells[at + CELL_GENERATION] == generation and cells[at + CELL_WEIGHT_EPOCH] > weight_epoch:
+        return -1
     if cells[at + CELL_GENERATION] != generation or cells[at + CELL_WEIGHT_EPOCH] != weight_epoch:
         for word in range(CELL_GENERATION, CELL_WORDS):
             cells[at + word] = 0
@@ -85,6 +88,7 @@ def publish_cell(cells: Words, worker_routing: Words, at: int) -> None:
         return
     shared = CELLS + at
     sequence = load_relaxed(worker_routing, shared + CELL_SEQUENCE)
+    sequence += sequence & 1  # odd: a predecessor was killed while it wrote
     store_relaxed(worker_routing, shared + CELL_SEQUENCE, sequence + 1)
     fence_release()
     for word in range(CELL_GENERATION, CELL_WORDS):

@@ -48,7 +48,9 @@ from native.route.layout import ROLE_CANARY, ROLE_NONE, ROLE_SHADOW, ROLE_STABLE
 from native.route.split import block_length, mixed
 from native.wire.directory import (
     HEADER_WORDS,
+    KERNEL_OK,
     MODEL_COUNT,
+    MODEL_FLAGS,
     MODEL_INFER_PARAMETERS_BYTES,
     MODEL_INFER_PARAMETERS_OFFSET,
     MODEL_MAX_ROWS,
@@ -137,8 +139,12 @@ def settle_seats(lane: Words) -> None:
         stable = routes[model].stable
         if role in (ROLE_STABLE, ROLE_CANARY) or stable == NO_SEAT:
             continue
-        # Rows that wait here were split by an older table: the stable runs them, where a batch of its fits their arena.
-        if directory[HEADER_WORDS + stable * MODEL_WORDS + MODEL_MAX_ROWS] == directory[at + MODEL_MAX_ROWS]:
+        # Rows that wait here were split by an older table: the stable runs them, where its batches are laid out
+        # like theirs.
+        record = HEADER_WORDS + stable * MODEL_WORDS
+        if directory[record + MODEL_MAX_ROWS] == directory[at + MODEL_MAX_ROWS] and (
+            directory[record + MODEL_FLAGS] & KERNEL_OK != 0
+        ):
             seats[seat].runs_as = stable
 
 

@@ -157,7 +157,8 @@ class WireModel:
 class ModelDirectory:
     """The directory of a set of served models. Indices follow the order of `models`; None is a vacant place.
 
-    Models of one name belong to one route. The first of them is the one that a bare name finds.
+    Models of one name belong to one route, and have one signature where kernels serve them. The first of them is the
+    one that a bare name finds.
 
     table: int64[:], blob: uint8[:], both read-only by agreement and to be kept alive while kernels may read them.
     """
@@ -170,6 +171,16 @@ class ModelDirectory:
             first = self._index_by_name.setdefault(model.name, index)
             if self.route_of(first) != self.route_of(index):
                 raise ValueError(f"models: expected one route for each name, got two for {model.name}")
+        signatures: dict[int, WireModel] = {}
+        for index, model in served:
+            # Kernels read a request by the first model of a name and run it, or what waits, as another of its route.
+            if model.kernel_ok:
+                first_read = signatures.setdefault(self.route_of(index), model)
+                if (model.inputs, model.outputs) != (first_read.inputs, first_read.outputs):
+                    raise ValueError(
+                        f"{model.name} {model.version}: inputs and outputs: expected those of version "
+                        f"{first_read.version}, in the same order, got others. Deploy it under a name of its own."
+                    )
         for _, model in served:
             if not 1 <= model.max_rows <= VARINT_MAX:
                 raise ValueError(f"{model.name}: max_rows: expected 1 to {VARINT_MAX}, got {model.max_rows}")

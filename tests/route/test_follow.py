@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -200,3 +202,35 @@ def test_a_busy_place_is_not_made_vacant(worker: WorkerOfTwo) -> None:
     with pytest.raises(AssertionError):
         worker.memory.remove_model(CANARY)
     assert np.count_nonzero(worker.memory.seats["generation"]) == 2
+
+
+def test_what_waits_for_a_seat_that_is_not_ready_any_more_is_run_once_by_the_stable(worker: WorkerOfTwo) -> None:
+    worker.route(500_000)
+    full = [queued(worker, CANARY, rows=8)[0] for _ in range(2)]
+    worker.memory.set_ready(CANARY, 0)
+    ran = []
+    while (arena := taken(worker, MAIN)) != NO_ARENA:
+        ran.append((arena, int(worker.memory.arenas[arena]["runs_as"])))
+        free_arena(worker.words, arena)
+    assert ran == [(arena, STABLE) for arena in full]
+    assert taken(worker, TRIAL) == NO_ARENA
+
+
+def test_an_arena_that_is_not_next_is_not_taken(worker: WorkerOfTwo) -> None:
+    worker.route(500_000)
+    first, second = (queued(worker, STABLE, rows=8)[0] for _ in range(2))
+    queued(worker, STABLE, rows=8)  # seals the second
+    assert take_arena(worker.words, second, 0, 0, worker.memory.expired) == NO_ARENA
+    assert taken(worker, MAIN) == first
+    assert taken(worker, MAIN) == second
+
+
+def test_a_stable_without_batches_runs_nobody_elses(worker: WorkerOfTwo) -> None:
+    worker.memory.remove_model(STABLE)
+    worker.memory.set_model(STABLE, replace(wire_model("1"), batchable=False), QueueBounds(3, 24))
+    worker.memory.set_ready(STABLE, 1)
+    worker.route(500_000)
+    arena, _ = queued(worker, CANARY)
+    worker.route(0, canary=False)
+    assert taken(worker, MAIN) == arena
+    assert worker.memory.arenas[arena]["runs_as"] == CANARY

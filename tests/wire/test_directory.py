@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -126,3 +127,18 @@ def test_an_index_is_that_of_the_name() -> None:
 
 def test_a_directory_of_no_models_is_one() -> None:
     assert ModelDirectory([]).index_of("m") is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"inputs": MODEL.inputs[::-1]},
+        {"outputs": MODEL.outputs * 2},
+        {"inputs": (X, WireTensor("n", INT8, (-1, 4)))},
+    ],
+)
+def test_two_signatures_on_one_route_are_refused_where_kernels_serve_both(changes: dict[str, Any]) -> None:
+    first, other = replace(MODEL, route=0), replace(MODEL, route=0, version="2", **changes)
+    with pytest.raises(ValueError, match=r"2: inputs and outputs: expected those of version 1"):
+        ModelDirectory([first, None, other])
+    ModelDirectory([first, replace(other, batchable=False), replace(other, route=1, name="n")])
