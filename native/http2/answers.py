@@ -115,6 +115,9 @@ def answer_batch(lane: Words, arena_index: int, first_request: int, now_ns: int)
         if slot.state != RUNNING or slot.arena != arena_index:
             continue
         if slot.cancelled != 0:
+            # It was run: callers that give up on a slow variant must not hide how slow it is.
+            if slot.status == 0:
+                count_answered(lane, index, arena.output_address)
             release_slot(lane, index)
         elif slot.connection != NO_CONNECTION:
             count_answered(lane, index, arena.output_address)
