@@ -180,7 +180,8 @@ class Plane:
         for field, (offset, expected) in wanted.items():
             found = int(plane.words[offset])
             if found != expected:
-                raise PlaneMismatch(_mismatch(field, f"{expected:#x}", f"{found:#x}"))
+                unsigned = (1 << 64) - 1
+                raise PlaneMismatch(_mismatch(field, f"{expected & unsigned:#x}", f"{found & unsigned:#x}"))
         return plane
 
     def block(self, index: int) -> WorkerBlock:
