@@ -42,8 +42,7 @@ class ModelPin(Spec):
 class WorkerSpec(Spec):
     """One worker. generation: 1 at first start, one more at each restart of this index.
 
-    pins: one for each model, so that all workers, and those started again, load the same bytes. Empty where a worker is
-    started by itself, without a parent: it then takes what the settings name now.
+    What it loads is told by the plane's seats, so that all workers, and those started again, load the same bytes.
 
     listener: what "auto" came to. listen_fd: with "fast" the one listening socket that all workers accept from; None
     with "grpcio", where each worker binds listen_host and listen_port itself, with SO_REUSEPORT. listen_port is never
@@ -58,7 +57,6 @@ class WorkerSpec(Spec):
     listen_port: int
     plane_fd: int
     settings: Settings
-    pins: tuple[ModelPin, ...] = ()
 
 
 class ControlSpec(Spec):

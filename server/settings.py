@@ -21,7 +21,7 @@ from registry_client.names import ALIAS, MODEL_NAME, VERSION
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 GIB: Final = 1024 * MIB
-MODELS_MAX: Final = 16  # routes in the plane
+MODELS_MAX: Final = 64  # routes in the plane
 
 LOOPBACK_NAMES: Final = ("localhost", "ip6-localhost")
 MODEL_REFERENCE: Final = re.compile(f"@(?:{ALIAS.pattern})|{VERSION.pattern}")

@@ -26,13 +26,13 @@ from native.lane.slots import release_slot
 from native.plane.buckets import rows_bucket
 from native.plane.counters import BATCH_ROWS, BATCH_ROWS_SUM, COUNTERS_LENGTH, ROWS
 from native.pointers import pointer
-from native.route.outcomes import count_answered
+from native.route.outcomes import count_answered, publish_evidence
 from native.wire.kernel import Words, int64, kernel
 
 
 @kernel("void(int64[::1], int64, int64)")
 def finish_arena(lane: Words, arena_index: int, where: int) -> None:
-    """Counts a batch whose callers were told, and frees its arena. where: counter of the place that it ran in."""
+    """Counts a batch whose callers were told, publishes evidence, and frees the arena. where: a counter, BATCHES_*."""
     arenas = carray(pointer(lane[LANE_ARENAS]), (lane[LANE_ARENA_COUNT],), ARENA)
     counters = carray(pointer(lane[LANE_COUNTERS]), (COUNTERS_LENGTH,), np.int64)
     rows = arenas[arena_index].rows
@@ -40,14 +40,15 @@ def finish_arena(lane: Words, arena_index: int, where: int) -> None:
     counters[ROWS] += rows
     counters[BATCH_ROWS + rows_bucket(rows)] += 1
     counters[BATCH_ROWS_SUM] += rows
+    publish_evidence(lane)
     free_arena(lane, arena_index)
 
 
-@kernel("int64(int64[::1], int64, int64)")
-def collect_finished(lane: Words, arena_index: int, failed: int) -> int:
+@kernel("int64(int64[::1], int64)")
+def collect_finished(lane: Words, arena_index: int) -> int:
     """Number of Python callers' slots in the batch, which are written to LANE_FINISHED; abandoned ones are released.
 
-    failed: not 0 where requests of the batch have failed, so that the caller counts them one by one.
+    A slot whose `status` says that its run failed was counted as that.
     """
     arenas = carray(pointer(lane[LANE_ARENAS]), (lane[LANE_ARENA_COUNT],), ARENA)
     slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
@@ -61,11 +62,12 @@ def collect_finished(lane: Words, arena_index: int, failed: int) -> int:
         # A slot that was answered already may be a newer call's by now: `arena` and `state` tell.
         if slot.state != RUNNING or slot.arena != arena_index or slot.connection != NO_CONNECTION:
             continue
+        if slot.status == 0:
+            # Abandoned or not, it was run: see `answers.answer_batch`.
+            count_answered(lane, index, arena.output_address)
         if slot.cancelled != 0:
             release_slot(lane, index)
         else:
-            if failed == 0:
-                count_answered(lane, index, arena.output_address)
             finished[count] = index
             count += 1
     return count

@@ -119,7 +119,6 @@ class BatchMemory:
                 layout.LANE_TOUCHED: address_of(self._touched),
                 layout.LANE_PARSED: address_of(self._parsed),
                 layout.LANE_QUEUES: address_of(self.queues),
-                layout.LANE_QUEUE_COUNT: self.queues.size,
                 layout.LANE_FINISHED: address_of(self.finished),
                 layout.LANE_SEATS: address_of(self.seats),
                 layout.LANE_ROUTES: address_of(self.routes),
@@ -218,6 +217,7 @@ class BatchMemory:
         self.directory = directory
         self.fill_words(
             {
+                layout.LANE_QUEUE_COUNT: len(directory.places),
                 layout.LANE_DIRECTORY_TABLE: address_of(directory.table),
                 layout.LANE_DIRECTORY_WORDS: directory.table.size,
                 layout.LANE_DIRECTORY_BLOB: address_of(directory.blob),

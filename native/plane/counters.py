@@ -122,7 +122,7 @@ REFUSAL_REASONS: Final = (
     "too_many_streams",
     "handoffs_full",
 )
-BATCH_PLACES: Final = ("inline", "threaded")
+BATCH_PLACES: Final = ("inline", "threaded", "trial")
 
 LATENCY_BUCKETS: Final = 32
 LATENCY_FIRST_BITS: Final = 10  # bucket b counts latencies below 2^(b + 10) ns: 1 us, 2 us, ... and the rest
@@ -152,6 +152,7 @@ BATCH_ROWS_SUM: Final = BATCH_ROWS + ROWS_BUCKETS
 BATCHES: Final = _count("roost_batches", Kind.COUNTER, "Batches run, by where they ran", Label("where", BATCH_PLACES))
 BATCHES_INLINE: Final = BATCHES
 BATCHES_THREADED: Final = BATCHES + 1
+BATCHES_TRIAL: Final = BATCHES + 2
 ROWS: Final = _count("roost_rows", Kind.COUNTER, "Rows predicted")
 
 CONNECTIONS: Final = _count("roost_connections", Kind.GAUGE, "Connections open")

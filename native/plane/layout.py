@@ -209,5 +209,10 @@ def _digest_word() -> int:
     return int.from_bytes(TABLE_DIGEST[:WORD_BYTES], "little", signed=True)
 
 
+def _hexadecimal(word: int) -> str:
+    """A word without a sign."""
+    return f"{word & (1 << 64) - 1:#x}"
+
+
 def _mismatch(field: str, expected: str, got: str) -> str:
     return f"plane: {field}: expected {expected}, got {got}. Stop the server and start all of it from one build."

@@ -25,8 +25,8 @@ from typing import Final
 
 LINE_WORDS: Final = 8
 
-SEATS_MAX: Final = 32
-MODELS_MAX: Final = 16  # of settings.models, by their place there
+SEATS_MAX: Final = 128
+MODELS_MAX: Final = 64  # of settings.models, by their place there
 NO_SEAT: Final = -1
 PPM: Final = 1_000_000
 

@@ -13,7 +13,7 @@ from native.pointers import pointer
 from native.route.layout import PIN_CANARY, PIN_NONE, PIN_STABLE, ROUTE
 from native.route.split import GAMMA, drawn, key_position
 from native.wire.codes import HAND_OVER
-from native.wire.kernel import Words, kernel
+from native.wire.kernel import Words, int64, kernel
 
 
 @kernel("int64(int64[::1], int64, int64, int64)")
@@ -42,35 +42,47 @@ def split_request(lane: Words, model: int, keyed: int, hashed: int) -> int:
     return route.canary if chosen == 1 else route.stable
 
 
-@kernel("int64(int64[::1], int64, int64, int64)")
-def choose_seat(lane: Words, slot_index: int, model: int, wanted: int) -> int:
-    """The seat that answers a slot's call, or HAND_OVER where words are needed: no stable, or a pin that can't be had.
+@kernel("UniTuple(int64, 3)(int64[::1], int64, int64, int64, int64, int64)")
+def decide(lane: Words, model: int, keyed: int, hashed: int, pin: int, wanted: int) -> tuple[int, int, int]:
+    """(seat, weight epoch, 1 for evidence) of a request of a route's model; seat HAND_OVER where words are needed.
 
-    model: the route's. wanted: the seat whose version the caller named, or NO_SEAT. The slot's `pin`, `keyed` and
-    `key_hash` are filled in; what counts as evidence is noted in it.
+    That is: no stable is ready, or the caller chose what can't be had. keyed, hashed: see `split_request`. pin: PIN_*.
+    wanted: the seat whose version the caller named, or NO_SEAT. Evidence is what the split alone decides.
     """
-    slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
-    slot = slots[slot_index]
     if model < 0 or model >= MODELS_MAX:
-        return HAND_OVER
+        return HAND_OVER, 0, 0
     routes = carray(pointer(lane[LANE_ROUTES]), (MODELS_MAX,), ROUTE)
     route = routes[model]
+    epoch = route.weight_epoch
+    if wanted == NO_SEAT and pin == PIN_NONE:
+        seat = split_request(lane, model, keyed, hashed)
+        # A worker that can't give the canary its share yet tells nothing about shares.
+        return (seat if seat != NO_SEAT else HAND_OVER), epoch, route.whole
+    seat = wanted
+    if pin != PIN_NONE:
+        seat = int64(NO_SEAT)
+        if pin == PIN_STABLE:
+            seat = route.stable
+        elif pin == PIN_CANARY:
+            seat = route.canary
+        if wanted not in (NO_SEAT, seat):
+            return HAND_OVER, epoch, 0
+    if seat == NO_SEAT:
+        return HAND_OVER, epoch, 0
+    if seat == route.stable and pin == PIN_NONE:
+        return seat, epoch, 0
+    allowed = route.pin_allowed == 1 and seat in (route.stable, route.canary)
+    return (seat if allowed else HAND_OVER), epoch, 0
+
+
+@kernel("int64(int64[::1], int64, int64, int64)")
+def choose_seat(lane: Words, slot_index: int, model: int, wanted: int) -> int:
+    """`decide` for a slot's call, whose key and pin are noted in it; what it decided on is noted there, too."""
+    slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
+    slot = slots[slot_index]
+    seat, weight_epoch, evidence = decide(lane, model, slot.keyed, slot.key_hash, slot.pin, wanted)
     slot.route = model
-    slot.weight_epoch = route.weight_epoch
-    if wanted != NO_SEAT or slot.pin != PIN_NONE:
+    slot.weight_epoch = weight_epoch
+    if evidence == 0:
         slot.evidence = 0
-        seat = wanted
-        if slot.pin != PIN_NONE:
-            seat = route.stable if slot.pin == PIN_STABLE else route.canary if slot.pin == PIN_CANARY else NO_SEAT
-            if wanted != NO_SEAT and wanted != seat:
-                return HAND_OVER
-        if seat == NO_SEAT:
-            return HAND_OVER
-        if seat == route.stable and slot.pin == PIN_NONE:
-            return seat
-        allowed = route.pin_allowed == 1 and (seat == route.stable or seat == route.canary)
-        return seat if allowed else HAND_OVER
-    if route.whole == 0:
-        slot.evidence = 0  # this worker can't give the canary its share yet
-    seat = split_request(lane, model, slot.keyed, slot.key_hash)
-    return seat if seat != NO_SEAT else HAND_OVER
+    return seat

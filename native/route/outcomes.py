@@ -120,29 +120,39 @@ def _cell(lane: Words, seat: int, weight_epoch: int) -> int:
     return at
 
 
-@kernel("void(int64[::1], int64, int64)")
-def count_outcome(lane: Words, slot_index: int, event: int) -> None:
-    """Counts an answered request, by the seat that its slot names now. event: EVENT_*, of a key the first one only."""
-    slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
-    slot = slots[slot_index]
-    at = _cell(lane, slot.model, slot.weight_epoch)
+@kernel("void(int64[::1], int64, int64, int64, int64, int64, int64, int64, int64)")
+def count_call(
+    lane: Words, seat: int, route: int, weight_epoch: int, evidence: int, keyed: int, hashed: int, rows: int, event: int
+) -> None:
+    """Counts an answered request that has no slot. event: EVENT_*, of a key only the first one counts as evidence."""
+    at = _cell(lane, seat, weight_epoch)
     if at < 0:
         return
     cells = carray(pointer(lane[LANE_CELLS]), (CELLS_COUNT * CELL_WORDS,), np.int64)
     cells[at + CELL_ANSWERED] += 1
-    cells[at + CELL_ROWS] += slot.rows
+    cells[at + CELL_ROWS] += rows
     if event in (EVENT_ERROR, EVENT_TIMEOUT):
         cells[at + CELL_FAILED] += 1
-    if slot.evidence == 0:
+    if evidence == 0:
         return
     cells[at + CELL_REQUESTS] += 1
     if event == EVENT_NONE:
         return
-    if slot.keyed == 1:
+    if keyed == 1:
         routing = carray(pointer(lane[LANE_PLANE_ROUTING]), (ROUTING_WORDS,), np.int64)
-        if first_event(routing, slot.route, slot.key_hash) == 0:
+        if first_event(routing, route, hashed) == 0:
             return
     cells[at + CELL_REQUESTS + event] += 1
+
+
+@kernel("void(int64[::1], int64, int64)")
+def count_outcome(lane: Words, slot_index: int, event: int) -> None:
+    """Counts an answered request, by the seat that its slot names now. event: EVENT_*."""
+    slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
+    slot = slots[slot_index]
+    count_call(
+        lane, slot.model, slot.route, slot.weight_epoch, slot.evidence, slot.keyed, slot.key_hash, slot.rows, event
+    )
 
 
 @kernel("void(int64[::1], int64, int64)")

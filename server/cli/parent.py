@@ -222,7 +222,6 @@ class Parent:
             listen_port=self._doors.listen_port,
             plane_fd=self._plane.fd,
             settings=self._settings,
-            pins=self._pins,
         )
 
     def _reap(self) -> None:

@@ -3,7 +3,7 @@
 "Natural batching": while one batch computes, the next one gathers; when the runner is free, what has gathered runs.
 Kernels put rows into arenas and take answers out of them (`native.batch`), so this code runs once per batch.
 Used by the worker's process, which makes one `BatchLoop`; both listeners feed it: the fast lane through kernels, Python
-callers through `Batcher.submit`. Always: one batch runs at a time, each waiting caller is told exactly once.
+callers through `Batcher.submit`. Always: one batch runs at a time on each side, each caller is told exactly once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,22 +20,52 @@ import numpy.typing as npt
 
 from native.batch.commit import add_request, gathering_arena
 from native.batch.finish import collect_finished, finish_arena
-from native.batch.layout import ARENA_GATHERING, ARENA_MODEL, ARENA_OPENED_NS, ARENA_ROWS, ARENA_STATE, NO_ARENA
+from native.batch.layout import (
+    ARENA_GATHERING,
+    ARENA_MODEL,
+    ARENA_OPENED_NS,
+    ARENA_ROWS,
+    ARENA_RUNS_AS,
+    ARENA_STATE,
+    NO_ARENA,
+)
 from native.batch.memory import BatchMemory
 from native.batch.seal import free_arena, next_arena, note_cancelled, take_arena
 from native.lane.layout import LANE_NOW_NS, LANE_QUEUED_ROWS, NO_CONNECTION, NO_SLOT, QUEUED
 from native.lane.slots import claim_slot, release_slot
-from native.plane.counters import BATCHES_INLINE, BATCHES_THREADED, METHOD_OTHER, REFUSAL_QUEUE_FULL, REFUSAL_SLOTS_FULL
-from native.route.layout import MAIN
-from server.settings import BatchingSettings
+from native.plane.counters import (
+    BATCHES_INLINE,
+    BATCHES_THREADED,
+    BATCHES_TRIAL,
+    METHOD_OTHER,
+    REFUSAL_QUEUE_FULL,
+    REFUSAL_SLOTS_FULL,
+)
+from native.plane.routing import (
+    EVENT_ERROR,
+    EVENT_TIMEOUT,
+    RUNNING_MAIN,
+    RUNNING_MAIN_GENERATION,
+    RUNNING_TRIAL,
+    SEATS_MAX,
+    STATES,
+)
+from native.route.layout import MAIN, TRIAL
+from native.route.outcomes import count_outcome
+from server.settings import BatchingSettings, TrialSettings
 from server.worker.costs import CostModel
-from server.worker.models.bindings import Run
+from server.worker.models.bindings import Bindings, Run
 from server.worker.models.served import ServedModel
+from server.worker.routing import Routed
 from server.worker.runner import Runner
 from server.worker.status import Code, StatusError, deadline_exceeded
+from server.worker.watchdog import Watchdog, took_too_long
 
 Array = npt.NDArray[Any]
 NS_PER_US = 1000
+# By side: where the plane is told what runs (the generation is the next word), and what counts the batch.
+RUNNING_WORDS = (RUNNING_MAIN, RUNNING_TRIAL)
+PLACES = (BATCHES_THREADED, BATCHES_TRIAL)
 
 log = logging.getLogger("roost.worker")
 
@@ -49,46 +80,89 @@ class Answers(Protocol):
     def refuse_expired(self, expired: npt.NDArray[np.int64], count: int) -> None: ...
 
 
-class BatchLoop:
-    """Runs the batches of all batchable models of a worker.
+@dataclass(slots=True)
+class Place:
+    """What the loop knows of the model in a seat. generation: of the artifact, as the plane counts it."""
 
-    models: in the order of the memory's directory. publish: called once per batch, after its answers.
+    generation: int
+    rows_max: int
+    bindings: Bindings
+    costs: CostModel = field(default_factory=CostModel)
+
+
+class BatchLoop:
+    """Runs the batches of all batchable models of a worker: stables on one side, canaries and shadows on the other.
+
+    MAIN batches run on the loop or in the runner's thread, TRIAL batches in a thread of their own, one at a time, so
+    that a canary that is slow, or never ends, holds nobody up but its own callers. Each run is named in the plane
+    before it begins, and watched: one that takes too long is ended, and `hung` is set where it does not end even then.
+
+    memory: whose places are filled by `put`. publish: called once per batch, after its answers.
     """
 
     def __init__(
         self,
         memory: BatchMemory,
-        models: Sequence[ServedModel],
         runner: Runner,
+        trial_runner: Runner,
         settings: BatchingSettings,
+        trial: TrialSettings,
         publish: Callable[[], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._memory = memory
         self._words = memory.words
         self._peek = memory.words.data  # plain ints, cheaper than numpy's
-        self._rows_max = [model.max_rows for model in memory.directory.models]
         self._runner = runner
+        self._trial_runner = trial_runner
         self._publish = publish
         self._delay_ns = settings.max_queue_delay_us * NS_PER_US
         self._inline_ns_max = settings.inline_cost_us_max * NS_PER_US
-        self._costs = [CostModel() for _ in models]
-        self._bindings = [model.session.bindings() for model in models]
+        self._watchdog = Watchdog(self._loop, trial)
+        self.hung = self._watchdog.hung
+        self._places: list[Place | None] = [None] * SEATS_MAX
+        # Where the plane is told what runs; without one, nowhere.
+        self._running_words = np.zeros(STATES, dtype=np.int64).data
         self._running = False
+        self._trial_running = False
         self._scheduled = False
         self._delayed: asyncio.TimerHandle | None = None
         self._submitted = False
-        self._waiting: dict[int, asyncio.Future[dict[str, Array]]] = {}
+        self._waiting: dict[int, asyncio.Future[tuple[dict[str, Array], int]]] = {}
         self.answers: Answers | None = None
 
+    def attach(self, worker_routing: npt.NDArray[np.int64]) -> None:
+        """From now on what runs is written to this worker's block, and so are runs that had to be ended."""
+        self._running_words = worker_routing.data
+        self._watchdog.attach(worker_routing)
+
+    def put(self, seat: int, generation: int, model: ServedModel) -> None:
+        """Batches of this seat are its model's from now on."""
+        rows_max = self._memory.directory.model(seat).max_rows
+        self._places[seat] = Place(generation, rows_max, model.session.bindings())
+
+    def remove(self, seat: int) -> None:
+        """Nothing of this seat is under way, and nothing will come."""
+        self._places[seat] = None
+
+    def costs(self, seat: int) -> CostModel:
+        """What batches of a seat's model cost."""
+        return self._place(seat).costs
+
+    def _place(self, seat: int) -> Place:
+        place = self._places[seat]
+        assert place is not None, seat
+        return place
+
     def close(self) -> None:
-        """Ends the batch that runs, if one does: nobody waits for it any more."""
-        for bindings in self._bindings:
-            bindings.terminate()
+        """Ends the batches that run, if any do: nobody waits for them any more."""
+        for place in self._places:
+            if place is not None:
+                place.bindings.terminate()
 
     def wake(self) -> None:
-        """Rows may be waiting: run a batch as soon as the sockets that are readable now have been read."""
-        if not self._scheduled and not self._running:
+        """Rows may be waiting: run batches as soon as the sockets that are readable now have been read."""
+        if not self._scheduled and not (self._running and self._trial_running):
             self._scheduled = True
             self._loop.call_soon(self.run)
 
@@ -98,62 +172,121 @@ class BatchLoop:
         if self._delayed is not None:
             self._delayed.cancel()
             self._delayed = None
-        if self._running:
-            return
-        arena = next_arena(self._words, MAIN)
-        if arena == NO_ARENA:
-            return
+        if not self._running:
+            arena = next_arena(self._words, MAIN)
+            if arena != NO_ARENA:
+                self._run_main(arena)
+        if not self._trial_running and self._peek[LANE_QUEUED_ROWS]:
+            arena = next_arena(self._words, TRIAL)
+            if arena != NO_ARENA:
+                self._run_trial(arena)
+
+    def _run_main(self, arena: int) -> None:
         words = self._memory.arena_words
         now_ns = time.monotonic_ns()
-        model, wanted_rows = words[arena, ARENA_MODEL], words[arena, ARENA_ROWS]
-        if self._delay_ns and words[arena, ARENA_STATE] == ARENA_GATHERING and wanted_rows < self._rows_max[model]:
+        seat, wanted_rows = words[arena, ARENA_MODEL], words[arena, ARENA_ROWS]
+        place = self._places[seat]
+        assert place is not None
+        if self._delay_ns and words[arena, ARENA_STATE] == ARENA_GATHERING and wanted_rows < place.rows_max:
             left_ns = words[arena, ARENA_OPENED_NS] + self._delay_ns - now_ns
             if left_ns > 0:
                 # Not `_scheduled`: rows that fill the batch meanwhile, or another model's, look again.
                 self._delayed = self._loop.call_later(left_ns / 1e9, self.run)
                 return
-        cost_ns = self._costs[model].predict_ns(wanted_rows)
+        cost_ns = place.costs.predict_ns(wanted_rows)
+        rows = self._take(arena, now_ns, cost_ns, wanted_rows, place)
+        if rows == 0:
+            return
+        run_as = words[arena, ARENA_RUNS_AS]
+        if run_as == seat:
+            bindings = place.bindings
+            run = bindings.kept.get((arena, rows)) or bindings.bind(arena, rows, *self._memory.arena_columns(arena))
+        else:
+            # The traffic of these rows went elsewhere while they waited. Not kept: the arena is another seat's.
+            place = self._place(run_as)
+            run = place.bindings.bind_rows(0, rows, *self._memory.arena_columns(arena))
+        if cost_ns <= self._inline_ns_max:
+            running = self._running_words
+            running[RUNNING_MAIN_GENERATION] = place.generation
+            running[RUNNING_MAIN] = run_as + 1
+            started_ns = time.monotonic_ns()
+            failure = run()
+            elapsed_ns = time.monotonic_ns() - started_ns
+            running[RUNNING_MAIN] = 0
+            self._finish(arena, run_as, rows, elapsed_ns, failure, BATCHES_INLINE)
+        else:
+            self._run_in_thread(arena, run_as, rows, run, MAIN)
+
+    def _run_trial(self, arena: int) -> None:
+        words = self._memory.arena_words
+        wanted_rows, seat = words[arena, ARENA_ROWS], words[arena, ARENA_MODEL]
+        place = self._place(seat)
+        cost_ns = place.costs.predict_ns(wanted_rows)
+        rows = self._take(arena, time.monotonic_ns(), cost_ns, wanted_rows, place)
+        if rows == 0:
+            return
+        run_as = words[arena, ARENA_RUNS_AS]
+        place = self._place(run_as)
+        run = place.bindings.bind_rows(0, rows, *self._memory.arena_columns(arena))
+        self._run_in_thread(arena, run_as, rows, run, TRIAL)
+
+    def _take(self, arena: int, now_ns: int, cost_ns: int, wanted_rows: int, place: Place) -> int:
+        """Hands the arena to a runner: its rows, 0 where nobody waits any more, and the arena is free again."""
         expired = take_arena(self._words, arena, now_ns, cost_ns, self._memory.expired)
         if expired:
             self._refuse_expired(expired)
-        rows = words[arena, ARENA_ROWS]
+        rows: int = self._memory.arena_words[arena, ARENA_ROWS]
         if rows == 0:
             if expired:
-                self._costs[model].doubt(wanted_rows)
+                place.costs.doubt(wanted_rows)
             free_arena(self._words, arena)
             self.wake()
-            return
-        bindings = self._bindings[model]
-        run = bindings.kept.get((arena, rows)) or bindings.bind(arena, rows, *self._memory.arena_columns(arena))
-        if cost_ns <= self._inline_ns_max:
-            started_ns = time.monotonic_ns()
-            failure = run()
-            self._finish(arena, model, rows, time.monotonic_ns() - started_ns, failure, BATCHES_INLINE)
-        else:
-            self._run_in_thread(arena, model, rows, run)
+        return rows
 
-    def _run_in_thread(self, arena: int, model: int, rows: int, run: Run) -> None:
+    def _run_in_thread(self, arena: int, seat: int, rows: int, run: Run, side: int) -> None:
+        place = self._place(seat)
+        running, word = self._running_words, RUNNING_WORDS[side]
+
         def timed() -> tuple[Exception | None, int]:
             started_ns = time.monotonic_ns()
             failure = run()
             return failure, time.monotonic_ns() - started_ns
 
         def done(future: asyncio.Future[tuple[Exception | None, int]]) -> None:
-            self._running = False
-            failure, elapsed_ns = future.result()
-            self._finish(arena, model, rows, elapsed_ns, failure, BATCHES_THREADED)
+            running[word] = 0
+            self._note_running(side, False)
+            ended_after_ms = watch.cancel()
+            if ended_after_ms is None:
+                failure, elapsed_ns = future.result()
+                self._finish(arena, seat, rows, elapsed_ns, failure, PLACES[side])
+                return
+            place.bindings.recover()
+            failure = took_too_long(ended_after_ms)
+            self._tell(
+                arena, seat, PLACES[side], dict.fromkeys(self._memory.arena_requests(arena), failure), EVENT_TIMEOUT
+            )
 
-        self._running = True
-        self._runner.start(timed).add_done_callback(done)
+        self._note_running(side, True)
+        running[word + 1] = place.generation
+        running[word] = seat + 1
+        watch = self._watchdog.watch(
+            side, seat, place.generation, place.costs.predict_ns(rows), place.bindings.terminate
+        )
+        runner = self._runner if side == MAIN else self._trial_runner
+        runner.start(timed).add_done_callback(done)
 
-    def _finish(
-        self, arena: int, model: int, rows: int, elapsed_ns: int, failure: Exception | None, where: int
-    ) -> None:
+    def _note_running(self, side: int, is_running: bool) -> None:
+        if side == MAIN:
+            self._running = is_running
+        else:
+            self._trial_running = is_running
+
+    def _finish(self, arena: int, seat: int, rows: int, elapsed_ns: int, failure: Exception | None, where: int) -> None:
         """A batch has run: its callers are told. One that failed is run again, each request by itself."""
         if failure is None:
-            self._costs[model].observe(rows, elapsed_ns)
+            self._place(seat).costs.observe(rows, elapsed_ns)
             if self._submitted or self.answers is None:
-                self._tell(arena, model, where, {})
+                self._tell(arena, seat, where, {})
             else:
                 # The fast lane's every batch: nothing here but what it takes.
                 self.answers.answer_batch(arena)
@@ -161,33 +294,51 @@ class BatchLoop:
             return
         slots = self._memory.arena_requests(arena)
         if len(slots) == 1:
-            self._tell(arena, model, where, {slots[0]: failure})
+            self._tell(arena, seat, where, {slots[0]: failure})
         else:
-            self._run_apart(arena, model, where, slots)
+            self._run_apart(arena, seat, where, slots)
 
-    def _run_apart(self, arena: int, model: int, where: int, slots: list[int]) -> None:
+    def _run_apart(self, arena: int, seat: int, where: int, slots: list[int]) -> None:
         """One request's values may be what failed the batch: the others must not pay for it."""
         columns = self._memory.arena_columns(arena)
         spans = [(slot, *self._memory.rows_of(slot)) for slot in slots]
-        bindings = self._bindings[model]
+        place = self._place(seat)
+        side = TRIAL if where == BATCHES_TRIAL else MAIN
+        running, word = self._running_words, RUNNING_WORDS[side]
 
         def each() -> dict[int, Exception]:
             failures = {}
             for slot, first, rows in spans:
-                failure = bindings.bind_rows(first, rows, *columns)()
+                failure = place.bindings.bind_rows(first, rows, *columns)()
                 if failure is not None:
                     failures[slot] = failure
             return failures
 
         def done(future: asyncio.Future[dict[int, Exception]]) -> None:
-            self._running = False
-            self._tell(arena, model, where, future.result())
+            running[word] = 0
+            self._note_running(side, False)
+            ended_after_ms = watch.cancel()
+            if ended_after_ms is None:
+                self._tell(arena, seat, where, future.result())
+                return
+            place.bindings.recover()
+            self._tell(arena, seat, where, dict.fromkeys(slots, took_too_long(ended_after_ms)), EVENT_TIMEOUT)
 
-        self._running = True
-        self._runner.start(each).add_done_callback(done)
+        self._note_running(side, True)
+        running[word + 1] = place.generation
+        running[word] = seat + 1
+        predicted_ns = place.costs.predict_ns(1) * len(slots)
+        watch = self._watchdog.watch(side, seat, place.generation, predicted_ns, place.bindings.terminate)
+        runner = self._runner if side == MAIN else self._trial_runner
+        runner.start(each).add_done_callback(done)
 
-    def _tell(self, arena: int, model: int, where: int, failures: dict[int, Exception]) -> None:
-        """Tells everybody who waits for a batch, of whatever kind."""
+    def _tell(
+        self, arena: int, seat: int, where: int, failures: Mapping[int, Exception], event: int = EVENT_ERROR
+    ) -> None:
+        """Tells everybody who waits for a batch, of whatever kind. event: what a failure counts as."""
+        for slot in failures:
+            count_outcome(self._words, slot, event)
+            self._memory.slots[slot]["status"] = Code.INTERNAL  # it was counted
         if self.answers is not None:
             for slot, failure in failures.items():
                 if self._memory.slots[slot]["connection"] != NO_CONNECTION:
@@ -195,9 +346,9 @@ class BatchLoop:
             self.answers.answer_batch(arena)
         # Slots of Python callers, whoever still waits for them: none in a worker that only the fast lane feeds.
         if self._submitted:
-            finished = collect_finished(self._words, arena, len(failures))
+            finished = collect_finished(self._words, arena)
             if finished:
-                self._tell_callers(arena, model, finished, failures)
+                self._tell_callers(arena, seat, finished, failures)
         self._release(arena, where)
 
     def _release(self, arena: int, where: int) -> None:
@@ -207,10 +358,10 @@ class BatchLoop:
         if self._peek[LANE_QUEUED_ROWS]:
             self.wake()
 
-    def _tell_callers(self, arena: int, model: int, finished: int, failures: dict[int, Exception]) -> None:
+    def _tell_callers(self, arena: int, seat: int, finished: int, failures: Mapping[int, Exception]) -> None:
         """Copies their rows out for the Python callers of a batch, and releases their slots."""
         _inputs, outputs = self._memory.arena_columns(arena)
-        names = [tensor.name for tensor in self._memory.directory.model(model).outputs]
+        names = [tensor.name for tensor in self._memory.directory.model(seat).outputs]
         for slot in self._memory.finished[:finished].tolist():
             waiting = self._waiting.pop(slot, None)
             row, rows = self._memory.rows_of(slot)
@@ -220,9 +371,8 @@ class BatchLoop:
             if slot in failures:
                 waiting.set_exception(_status_of(failures[slot]))
             else:
-                waiting.set_result(
-                    {name: column[row : row + rows].copy() for name, column in zip(names, outputs, strict=True)}
-                )
+                own = {name: column[row : row + rows].copy() for name, column in zip(names, outputs, strict=True)}
+                waiting.set_result((own, seat))
 
     def _refuse_expired(self, count: int) -> None:
         expired = self._memory.expired
@@ -236,8 +386,8 @@ class BatchLoop:
             self.answers.refuse_expired(expired, count)
 
     async def submit(
-        self, model: int, inputs: dict[str, Array], rows: int, deadline_ns: int | None
-    ) -> dict[str, Array]:
+        self, model: int, inputs: dict[str, Array], rows: int, deadline_ns: int | None, routed: Routed | None
+    ) -> tuple[dict[str, Array], int]:
         """Rows of a Python caller, 1 to the model's max_rows, join the next batch. See `Batcher.submit`."""
         self._words[LANE_NOW_NS] = time.monotonic_ns()
         slot = claim_slot(self._words, NO_CONNECTION)
@@ -265,8 +415,14 @@ class BatchLoop:
         entry = self._memory.slots[slot]
         entry["method"] = METHOD_OTHER
         entry["deadline_ns"] = deadline_ns or 0
+        if routed is None:
+            entry["evidence"] = 0
+        else:
+            for word in ("route", "weight_epoch", "keyed", "evidence"):
+                entry[word] = getattr(routed, word)
+            entry["key_hash"] = routed.hashed
         add_request(self._words, arena, slot, model, rows)
-        waiting: asyncio.Future[dict[str, Array]] = self._loop.create_future()
+        waiting: asyncio.Future[tuple[dict[str, Array], int]] = self._loop.create_future()
         self._waiting[slot] = waiting
         self._submitted = True
         self.wake()
@@ -276,7 +432,7 @@ class BatchLoop:
             self._abandon(slot, waiting)
             raise
 
-    def _abandon(self, slot: int, waiting: asyncio.Future[dict[str, Array]]) -> None:
+    def _abandon(self, slot: int, waiting: asyncio.Future[tuple[dict[str, Array], int]]) -> None:
         """Its caller is gone: the rows are left out, or their answer is dropped."""
         if self._waiting.get(slot) is not waiting:
             return
@@ -295,13 +451,15 @@ class Batcher:
         self._loop = loop
         self._model = model
 
-    async def submit(self, inputs: dict[str, Array], rows: int, deadline_ns: int | None) -> dict[str, Array]:
-        """All outputs of these rows, by name.
+    async def submit(
+        self, inputs: dict[str, Array], rows: int, deadline_ns: int | None, routed: Routed | None = None
+    ) -> tuple[dict[str, Array], int]:
+        """All outputs of these rows, by name, and the seat whose model made them.
 
         inputs: one array [rows, ...] for each of the model's inputs; rows: 1 to max_batch_size; deadline_ns: monotonic.
         Raises StatusError: RESOURCE_EXHAUSTED where the queue is full, DEADLINE_EXCEEDED, or what the run failed with.
         """
-        return await self._loop.submit(self._model, inputs, rows, deadline_ns)
+        return await self._loop.submit(self._model, inputs, rows, deadline_ns, routed)
 
 
 def _status_of(failure: Exception) -> StatusError:

@@ -1,34 +1,49 @@
-"""A worker's engine: runner, batch memory and batch loop, put together for the models that it serves.
+"""A worker's engine: runners, batch memory and batch loop, put together for the models that it serves.
 
-Used once, by the worker's process, before the listener starts. Always: a model whose rows kernels can carry has a
-queue, whichever listener brings its calls; every other model goes to the runner call by call.
+Used by the worker's process. Models come (`put`) and go (`take_out`) while calls are answered; which of them answers is
+the plane's to say, once `attach` was called. Always: a model whose rows kernels can carry has a queue, whichever
+listener brings its calls; every other model goes to a runner call by call.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from native.batch.commit import sort_ready
 from native.batch.memory import BatchMemory, QueueBounds
+from native.lane.layout import LANE_AGE_LIMIT_NS
+from native.route.choose import decide
+from native.route.follow import follow_routes
+from native.route.layout import ROLE_CANARY, ROLE_SHADOW
+from native.route.outcomes import count_call, publish_evidence
 from native.wire.directory import ModelDirectory, WireModel, WireTensor
 from registry_client.tensors import TensorSpec
-from server.settings import BatchingSettings
+from server.settings import BatchingSettings, TrialSettings
 from server.worker.batcher import Batcher, BatchLoop
 from server.worker.models.served import ServedModel
+from server.worker.models.table import ModelTable
+from server.worker.routing import Routed, Wish
 from server.worker.runner import Runner
 
 Words = npt.NDArray[np.int64]
+T = TypeVar("T")
 MakeMemory = Callable[[ModelDirectory, Sequence[QueueBounds], Words], BatchMemory]
 
 # One batch runs, one waits for it, one gathers; beyond that the bound is in rows.
 ARENAS_MIN = 3
 ARENAS_MAX = 256
+TRIAL_NICENESS = 5  # of the thread in which canaries run: on a busy machine they wait, not the stable
 
 
 class Engine:
-    """Runs predictions. Made on the loop's thread; gives every model its runner and, where it batches, its batcher."""
+    """Runs predictions. Made on the loop's thread; gives every model its runner and, where it batches, its batcher.
+
+    models: served at once, each under its own name, in seats 0, 1, ...; none where `attach` follows.
+    """
 
     def __init__(
         self,
@@ -37,23 +52,105 @@ class Engine:
         counts: Words,
         publish: Callable[[], None],
         make_memory: MakeMemory,
+        trial: TrialSettings | None = None,
     ) -> None:
+        self._settings = settings
         self.runner = Runner()
+        self.trial_runner = Runner("roost-trial", niceness=TRIAL_NICENESS)
         for model in models:
             _fit(model, settings)
-        directory = ModelDirectory([_wire_model(model) for model in models])
+        directory = ModelDirectory([_wire_model(model, route) for route, model in enumerate(models)])
         bounds = [_queue_bounds(model, settings) for model in models]
         self.memory = make_memory(directory, bounds, counts)
-        self.batches = BatchLoop(self.memory, models, self.runner, settings, publish)
-        for index, model in enumerate(models):
-            model.runner = self.runner
-            if directory.kernel_ok(index):
-                model.batcher = Batcher(self.batches, index)
+        self.batches = BatchLoop(
+            self.memory, self.runner, self.trial_runner, settings, trial or TrialSettings(), publish
+        )
+        for seat, model in enumerate(models):
+            self._connect(seat, 1, model)
+
+    def attach(
+        self, table: ModelTable, plane_routing: Words, worker_routing: Words, seed: int, age_limit_ms: int
+    ) -> None:
+        """From now on the plane's routes decide who answers, and what becomes of calls is counted as evidence."""
+        self.memory.attach_routes(plane_routing, worker_routing, seed)
+        self.memory.fill_words({LANE_AGE_LIMIT_NS: age_limit_ms * 1_000_000})
+        self.batches.attach(worker_routing)
+        table.decide = self._decide
+
+    def put(self, seat: int, generation: int, route: int, model: ServedModel) -> None:
+        """A model is loaded and warm: it answers as soon as the plane's routes name this artifact."""
+        _fit(model, self._settings)
+        self.memory.set_model(seat, _wire_model(model, route), _queue_bounds(model, self._settings))
+        self._connect(seat, generation, model)
+        self.memory.set_ready(seat, generation)
+        sort_ready(self.memory.words)
+
+    def take_out(self, seat: int, model: ServedModel) -> bool:
+        """Makes a seat vacant and frees its model's session; False, and nothing happens, while it has work."""
+        if self.memory.busy(seat) or model.running:
+            return False
+        self.memory.remove_model(seat)
+        self.batches.remove(seat)
+        model.batcher = model.runner = None
+        return True
+
+    def follow(self) -> bool:
+        """Takes over the plane's routes where they have moved: for a worker to which nothing comes."""
+        moved = bool(follow_routes(self.memory.words))
+        if moved:
+            sort_ready(self.memory.words)
+            self.batches.wake()
+        return moved
 
     def close(self) -> None:
-        """Ends what runs and the runner's thread."""
+        """Ends what runs and the runners' threads."""
         self.batches.close()
         self.runner.close()
+        self.trial_runner.close()
+
+    def _connect(self, seat: int, generation: int, model: ServedModel) -> None:
+        model.runner = _RunnerBySide(self, seat)
+        model.count = self._count
+        if self.memory.directory.kernel_ok(seat):
+            model.batcher = Batcher(self.batches, seat)
+            self.batches.put(seat, generation, model)
+
+    def runner_of(self, seat: int) -> Runner:
+        """Canaries and shadows have a runner of their own."""
+        role = int(self.memory.seats[seat]["role"])
+        return self.trial_runner if role in (ROLE_CANARY, ROLE_SHADOW) else self.runner
+
+    def _decide(self, route: int, wish: Wish, wanted: int) -> Routed | None:
+        seat, weight_epoch, evidence = decide(self.memory.words, route, wish.keyed, wish.hashed, wish.pin, wanted)
+        if seat < 0:
+            return None
+        return Routed(seat, route, weight_epoch, evidence and wish.evidence, wish.keyed, wish.hashed)
+
+    def _count(self, routed: Routed, rows: int, event: int) -> None:
+        words = self.memory.words
+        count_call(
+            words,
+            routed.seat,
+            routed.route,
+            routed.weight_epoch,
+            routed.evidence,
+            routed.keyed,
+            routed.hashed,
+            rows,
+            event,
+        )
+        publish_evidence(words)
+
+
+class _RunnerBySide:
+    """Runs calls of one model by themselves, beside the stable's work or apart from it, as its seat is meant now."""
+
+    def __init__(self, engine: Engine, seat: int) -> None:
+        self._engine = engine
+        self._seat = seat
+
+    async def run(self, work: Callable[[], T]) -> T:
+        return await self._engine.runner_of(self._seat).run(work)
 
 
 def _row_bytes(model: ServedModel) -> int:
@@ -81,7 +178,7 @@ def _queue_bounds(model: ServedModel, settings: BatchingSettings) -> QueueBounds
     return QueueBounds(arenas, min(settings.queue_rows_max, arenas * model.max_batch_size))
 
 
-def _wire_model(model: ServedModel) -> WireModel:
+def _wire_model(model: ServedModel, route: int) -> WireModel:
     return WireModel(
         name=model.name,
         version=model.version,
@@ -91,6 +188,7 @@ def _wire_model(model: ServedModel) -> WireModel:
         outputs=tuple(map(_wire_tensor, model.signature.outputs)),
         max_rows=model.max_batch_size,
         batchable=model.batchable,
+        route=route,
     )
 
 

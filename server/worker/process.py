@@ -11,21 +11,20 @@ import functools
 import logging
 import os
 import signal
-from collections.abc import Sequence
+import sys
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from native.plane.layout import HEADER_CONNECTIONS, Plane, WorkerState
-from server.processes import EXIT_OK, ModelPin, WorkerSpec
-from server.settings import Settings
+from server.processes import EXIT_HUNG, EXIT_OK, WorkerSpec
 from server.version import VERSION
 from server.worker.engine import Engine
 from server.worker.listeners.listener import Listener, make_listener, make_memory
-from server.worker.models.loading import load_model
 from server.worker.models.table import ModelTable
 from server.worker.publishing import Publisher
+from server.worker.seats import Seats
 from server.worker.servicers.call import Serving
 from server.worker.servicers.health_board import HealthBoard
 from server.worker.servicers.methods import SERVICES
@@ -37,20 +36,9 @@ Words = npt.NDArray[np.int64]
 SERVER_NAME = "roost"
 PUBLISH_INTERVAL_S = 0.25
 EXIT_LISTENER_FAILED = 1
-
-
-def load_table(settings: Settings, pins: Sequence[ModelPin]) -> ModelTable:
-    """Every configured model, as pinned, one after the other. Raises ModelRefused."""
-    models, pinned = [], {pin.name: pin for pin in pins}
-    for wanted in settings.models:
-        model = load_model(wanted, settings, pinned[wanted.name] if pins else None)
-        batching = "on" if model.batchable else f"off: {model.batching_note}"
-        fields = {"model": model.name, "version": model.version, "digest": model.digest_prefix, "batching": batching}
-        log.info("loaded", extra={"fields": fields})
-        for note in model.notes:
-            log.info("%s: %s", model.name, note)
-        models.append(model)
-    return ModelTable(models)
+# Threads that load, and canaries' runs, hand the interpreter back to the loop after this long at most.
+SWITCH_INTERVAL_S = 0.0005
+HUNG_DRAIN_S = 1.0
 
 
 def connections_elsewhere(plane: Plane, index: int) -> int | None:
@@ -60,33 +48,43 @@ def connections_elsewhere(plane: Plane, index: int) -> int | None:
     return min(counts, default=None)
 
 
-async def serve(spec: WorkerSpec, table: ModelTable, publisher: Publisher, plane: Plane) -> int:
-    """Serves until SIGTERM or SIGINT; returns the exit code."""
+async def serve(spec: WorkerSpec, publisher: Publisher, plane: Plane) -> int:
+    """Serves until SIGTERM or SIGINT; returns the exit code. Raises ModelRefused before anything listens."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     health = HealthBoard(SERVICES)
-    limits = spec.settings.limits
-    serving = Serving(table, health, SERVER_NAME, VERSION, limits.message_bytes_max)
-    engine = Engine(
-        list(table), spec.settings.batching, publisher.counts, publisher.publish, functools.partial(make_memory, spec)
-    )
-    listener = make_listener(
-        spec, serving, engine, publisher.counts, functools.partial(connections_elsewhere, plane, spec.index)
-    )
+    settings = spec.settings
+    table = ModelTable(names=[model.name for model in settings.models])
+    serving = Serving(table, health, SERVER_NAME, VERSION, settings.limits.message_bytes_max)
+    make = functools.partial(make_memory, spec)
+    engine = Engine([], settings.batching, publisher.counts, publisher.publish, make, settings.trial)
+    block = plane.block(spec.index)
+    seed = spec.index << 32 | spec.generation
+    engine.attach(table, plane.routing, block.routing, seed, settings.judgement.age_limit_ms)
+    seats = Seats(settings, plane, spec.index, engine, table)
+    elsewhere = functools.partial(connections_elsewhere, plane, spec.index)
     publishing = loop.create_task(_publish_regularly(publisher))
     try:
+        await seats.load_first()
+        listener = make_listener(spec, serving, engine, publisher.counts, elsewhere)
         await listener.start()
+        seats.start()
         health.serve()
         publisher.enter(WorkerState.READY)
         stopping = loop.create_task(stop.wait())
-        ends: list[asyncio.Future[Any]] = [stopping, listener.failure]
+        ends: list[asyncio.Future[Any]] = [stopping, listener.failure, engine.batches.hung]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if listener.failure.done():
             log.error("the port cannot be served any more", exc_info=listener.failure.exception())
             return EXIT_LISTENER_FAILED
-        await _drain(listener, health, publisher, spec.settings.server.drain_timeout_s)
+        if engine.batches.hung.done():
+            await _drain(listener, health, publisher, HUNG_DRAIN_S)
+            publisher.publish()
+            # The thread in which the run hangs can't be waited for.
+            os._exit(EXIT_HUNG)
+        await _drain(listener, health, publisher, settings.server.drain_timeout_s)
         return EXIT_OK
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -94,6 +92,7 @@ async def serve(spec: WorkerSpec, table: ModelTable, publisher: Publisher, plane
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)
         publishing.cancel()
+        seats.close()
         engine.close()
         publisher.publish()
 
@@ -117,7 +116,7 @@ def run(spec: WorkerSpec) -> int:
     """The whole life; returns the exit code. Raises ModelRefused before anything listens."""
     import uvloop
 
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     plane = Plane.attach(spec.plane_fd)
     publisher = Publisher(plane.block(spec.index), os.getpid(), spec.generation)
-    table = load_table(spec.settings, spec.pins)
-    return uvloop.run(serve(spec, table, publisher, plane))
+    return uvloop.run(serve(spec, publisher, plane))

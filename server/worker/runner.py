@@ -1,12 +1,14 @@
 """The runner's thread: where work runs that would hold up the worker's loop for too long.
 
-One thread a worker, since a worker has one core's worth of work to give. ONNX Runtime lets go of the GIL while it
-computes, so the loop goes on reading sockets. Always: work is done in the order in which it came.
+One thread for stables and one for canaries, since a worker has one core's worth of work to give. ONNX Runtime lets go
+of the GIL while it computes, so the loop goes on reading sockets. Always: work is done in the order in which it came.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -14,12 +16,21 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Runner:
-    """Runs work off the loop. Made on the loop's thread."""
+def _be_nice(niceness: int) -> None:
+    """Of the calling thread alone, which Linux counts as a process here."""
+    if niceness:
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + niceness)
 
-    def __init__(self) -> None:
+
+class Runner:
+    """Runs work off the loop. Made on the loop's thread. niceness: added to that of the process, for this thread."""
+
+    def __init__(self, name: str = "roost-runner", niceness: int = 0) -> None:
         self._loop = asyncio.get_running_loop()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="roost-runner")
+        self._thread = ThreadPoolExecutor(
+            max_workers=1, thread_name_prefix=name, initializer=_be_nice, initargs=(niceness,)
+        )
 
     async def run(self, work: Callable[[], T]) -> T:
         """The result of `work()`, which runs in the runner's thread, or its exception."""

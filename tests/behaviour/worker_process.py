@@ -15,6 +15,8 @@ from pathlib import Path
 import grpc
 
 from native.plane.layout import Plane, WorkerState
+from server.cli.pinning import pin_models
+from server.control.first_routes import publish_first_routes
 from server.processes import WorkerSpec
 from server.settings import Settings
 
@@ -55,6 +57,8 @@ class WorkerProcess:
             self.plane, self.socket, self.port, self.target = beside.plane, beside.socket, beside.port, beside.target
             return
         self.plane = Plane.create(self.workers)
+        # As control does it for a server that starts.
+        publish_first_routes(self.plane, settings, pin_models(settings))
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         if listener == "grpcio":
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -11,11 +11,11 @@ from native.batch.finish import collect_finished
 from native.batch.layout import NO_ARENA
 from native.batch.memory import QueueBounds, address_of
 from native.batch.seal import free_arena, next_arena, take_arena
-from native.route.layout import MAIN
 from native.http2 import answers, session
 from native.http2.lane import Lane, LaneLimits
 from native.lane import layout
 from native.plane import counters
+from native.route.layout import MAIN
 from native.wire.datatypes import DATATYPES
 from native.wire.directory import ModelDirectory, WireModel, WireTensor
 from protos.roost.v1 import predict_pb2
@@ -132,7 +132,7 @@ class BareLane:
         request = 0
         while request != answers.ALL:
             request = answers.answer_batch(self.words, arena, request, self.now_ns)
-        finished = self.lane.finished[: collect_finished(self.words, arena, 0)].tolist()
+        finished = self.lane.finished[: collect_finished(self.words, arena)].tolist()
         free_arena(self.words, arena)
         return finished
 

@@ -37,12 +37,13 @@ class Batched:
     async def look_up(self, *indices: int, within_s: float | None = None) -> np.ndarray:
         deadline_ns = None if within_s is None else time.monotonic_ns() + round(within_s * SECOND_NS)
         assert self.model.batcher is not None
-        outputs = await self.model.batcher.submit({"index": np.array(indices, np.int64)}, len(indices), deadline_ns)
+        rows = {"index": np.array(indices, np.int64)}
+        outputs, _seat = await self.model.batcher.submit(rows, len(indices), deadline_ns)
         return outputs["y"]
 
     def expect(self, rows: int, cost_ns: int) -> None:
         """As if a batch had cost so much."""
-        self.engine.batches._costs[0].observe(rows, cost_ns)
+        self.engine.batches.costs(0).observe(rows, cost_ns)
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ async def test_rows_wider_than_the_bound_are_not_batched_and_the_reason_is_told(
     assert "batching.queue_bytes_max" in model.batching_note
     assert memory.arenas.size == 0
     image = np.ones((2, *IMAGE), np.float32)
-    np.testing.assert_array_equal((await model.predict({"x": image}, None))["y"], -image)
+    np.testing.assert_array_equal((await model.predict({"x": image}, None))[0]["y"], -image)
 
 
 def engine_of(path: Path, bound_mib: int):  # type: ignore[no-untyped-def]

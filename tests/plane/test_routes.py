@@ -12,6 +12,7 @@ from native.plane.routing import (
     ROUTE_SALT,
     ROUTE_WORDS,
     ROUTING_WORDS,
+    SEATS_MAX,
     SEEN_EPOCH,
     TABLE_CHECKSUM,
     TABLE_EPOCH,
@@ -103,7 +104,7 @@ def test_what_is_published_is_what_is_current() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [Route(canary_ppm=PPM + 1, canary=SeatRef(1, 1)), Route(canary_ppm=1), Route(1, SeatRef(32, 1))]
+    "wrong", [Route(canary_ppm=PPM + 1, canary=SeatRef(1, 1)), Route(canary_ppm=1), Route(1, SeatRef(SEATS_MAX, 1))]
 )
 def test_a_route_that_cannot_be_is_our_own_mistake(wrong: Route) -> None:
     with pytest.raises(AssertionError):

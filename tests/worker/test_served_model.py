@@ -12,6 +12,7 @@ import pytest
 from server.settings import ModelSettings, Settings
 from server.worker.models.loading import load_model
 from server.worker.models.served import ServedModel
+from server.worker.routing import Routed
 from server.worker.status import Code, StatusError
 from tests.worker.onnx_graphs import centred, doubled, written
 
@@ -26,12 +27,14 @@ class BatchesOfOne:
         self._poison = poison
         self.submitted: list[int] = []
 
-    async def submit(self, inputs: Arrays, rows: int, deadline_ns: int | None) -> Arrays:
+    async def submit(
+        self, inputs: Arrays, rows: int, deadline_ns: int | None, routed: Routed | None
+    ) -> tuple[Arrays, int]:
         self.submitted.append(rows)
         await asyncio.sleep(0)
         if (inputs["x"] == self._poison).any():
             raise StatusError(Code.RESOURCE_EXHAUSTED, "queue full")
-        return self._model.session.run(inputs)
+        return self._model.session.run(inputs), self._model.seat
 
 
 @pytest.fixture
@@ -55,7 +58,7 @@ async def test_more_rows_than_a_batch_holds_are_put_together_again(
     model: ServedModel, count: int, batches: list[int]
 ) -> None:
     batcher = model.batcher = BatchesOfOne(model)
-    outputs = await model.predict(rows(count), None)
+    outputs, _seat = await model.predict(rows(count), None)
     np.testing.assert_array_equal(outputs["y"], 2 * rows(count)["x"])
     assert batcher.submitted == batches
 
@@ -69,7 +72,7 @@ async def test_a_chunk_that_fails_fails_its_call_with_its_own_status(model: Serv
 async def test_dependent_rows_never_meet_the_batcher(tmp_path: Path) -> None:
     model = _load(tmp_path, centred())
     batcher = model.batcher = BatchesOfOne(model)
-    outputs = await model.predict(rows(9), None)
+    outputs, _seat = await model.predict(rows(9), None)
     np.testing.assert_allclose(outputs["y"], rows(9)["x"] - rows(9)["x"].mean(axis=0))
     assert batcher.submitted == []
 
@@ -79,4 +82,4 @@ async def test_a_call_whose_time_is_up_is_not_run(model: ServedModel) -> None:
     with pytest.raises(StatusError, match="DEADLINE_EXCEEDED: grpc-timeout: "):
         await model.predict(rows(1), time.monotonic_ns() - 1)
     assert batcher.submitted == []
-    assert (await model.predict(rows(1), time.monotonic_ns() + 10**9))["y"].shape == (1, 4)
+    assert (await model.predict(rows(1), time.monotonic_ns() + 10**9))[0]["y"].shape == (1, 4)

@@ -22,6 +22,7 @@ from native.plane import counters
 from native.plane.buckets import latency_bucket
 from server.settings import LimitSettings, join_address
 from server.worker.listeners.guarded_server import GuardedServer, Options
+from server.worker.routing import wish_of
 from server.worker.servicers.answering import answer, answers
 from server.worker.servicers.call import Call, Serving, StreamingMethod, UnaryMethod
 from server.worker.servicers.methods import METHODS, MODEL_INFER, PREDICT, method_not_served
@@ -216,5 +217,4 @@ def _call(message: bytes, context: Context) -> Call:
     if remaining_s is not None:
         # 99999999H is allowed and is more nanoseconds than 64 bits hold.
         deadline_ns = time.monotonic_ns() + round(min(remaining_s, DEADLINE_S_MAX) * 1e9)
-    metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-    return Call(message, deadline_ns, metadata)
+    return Call(message, deadline_ns, wish_of(context.invocation_metadata() or ()))

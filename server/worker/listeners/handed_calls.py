@@ -20,6 +20,7 @@ from native.http2.answers import BUSY, GONE
 from native.http2.lane import Lane
 from native.lane.layout import FREE, HANDED, LANE_HANDED_COUNT, LANE_NOW_NS, NO_CONNECTION
 from native.wire.codes import FRAME_HEADER_BYTES, NO_METHOD
+from server.worker.routing import Wish
 from server.worker.servicers.answering import answer, answers
 from server.worker.servicers.call import Call, Serving, UnaryMethod
 from server.worker.servicers.methods import METHODS, method_not_served
@@ -102,13 +103,14 @@ class HandedCalls:
             int(entry["request_address"]) + FRAME_HEADER_BYTES, int(entry["request_bytes"]) - FRAME_HEADER_BYTES
         )
         compressed = bool(entry["compressed"])
+        wish = Wish(*(int(entry[word]) for word in ("keyed", "key_hash", "pin", "evidence")))
         remaining_s = None if deadline_ns is None else (deadline_ns - time.monotonic_ns()) / 1e9
         streaming = False
         try:
             async with asyncio.timeout(remaining_s):
                 if compressed:
                     message = await self._unpacked(message)
-                call = Call(message, deadline_ns)
+                call = Call(message, deadline_ns, wish)
                 method = METHODS[path]
                 if isinstance(method, UnaryMethod):
                     reply = await answer(self._serving, path, method, call)

@@ -43,8 +43,12 @@ class Bindings:
         self.kept: OrderedDict[tuple[int, int], Run] = OrderedDict()
 
     def terminate(self) -> None:
-        """Ends the run that is under way, and any that follows: for a worker that is about to exit."""
+        """Ends the run that is under way, and any that follows until `recover`."""
         self._options.terminate = True
+
+    def recover(self) -> None:
+        """Lets runs go on, after one was ended that took too long."""
+        self._options.terminate = False
 
     def bind(self, arena: int, rows: int, inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Run:
         """Binds the first `rows` rows of an arena's columns, [max_rows, ...] each, in declared order, and keeps that.

@@ -19,9 +19,9 @@ from registry_client.folder import FolderRegistry
 from registry_client.golden import Golden, check_golden
 from registry_client.manifest import Tolerance
 from registry_client.onnx_model import OnnxModel, read_onnx
-from registry_client.registry import Registry, Version
+from registry_client.registry import Version
 from registry_client.tensors import FREE_DIMENSION, Signature
-from registry_client.verify import check_contents
+from registry_client.verify import VerifiedBundle, check_contents
 from server.processes import BARE_FILE_VERSION, ModelPin
 from server.settings import ModelSettings, Settings
 from server.worker.models.examples import random_inputs
@@ -114,12 +114,17 @@ def _has_free_dimension(signature: Signature) -> bool:
 def _source(wanted: ModelSettings, settings: Settings, pin: ModelPin | None) -> Source:
     if wanted.onnx is not None:
         return _file_source(wanted.onnx, pin)
-    assert settings.registry.path is not None, "the settings hold one or the other"
+    cache = BundleCache(settings.registry.cache)
+    if settings.registry.path is None:
+        assert pin is not None, "another process has asked the registry, and filled the cache"
+        return _bundle_source(pin.version, cache.get(pin.digest))
     registry = FolderRegistry(settings.registry.path)
     if pin is None:
-        return _registry_source(registry.resolve(wanted.name, wanted.reference), registry, settings)
-    # Not resolved: the alias may have moved since, and the registry need not answer for what the cache holds.
-    return _registry_source(Version(pin.name, int(pin.version), pin.digest, (), {}), registry, settings)
+        version = registry.resolve(wanted.name, wanted.reference)
+    else:
+        # Not resolved: the alias may have moved since, and the registry need not answer for what the cache holds.
+        version = Version(pin.name, int(pin.version), pin.digest, (), {})
+    return _bundle_source(str(version.version), registry.fetch(version, cache))
 
 
 def _file_source(path: Path, pin: ModelPin | None) -> Source:
@@ -140,11 +145,10 @@ def _file_source(path: Path, pin: ModelPin | None) -> Source:
     return Source(BARE_FILE_VERSION, digest, read_onnx(file_bytes))
 
 
-def _registry_source(version: Version, registry: Registry, settings: Settings) -> Source:
+def _bundle_source(version: str, bundle: VerifiedBundle) -> Source:
     """The bundle's bytes as they were verified against the digest that the registry records."""
-    bundle = registry.fetch(version, BundleCache(settings.registry.cache))
     check_contents(bundle)
     model = read_onnx(bundle.model_bytes)
     if bundle.manifest.class_labels is not None:
         model = replace(model, class_labels=bundle.manifest.class_labels)
-    return Source(str(version.version), bundle.digest, model, bundle.golden(), bundle.manifest.tolerance)
+    return Source(version, bundle.digest, model, bundle.golden(), bundle.manifest.tolerance)

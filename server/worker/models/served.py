@@ -16,14 +16,17 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from native.plane.routing import EVENT_ERROR, EVENT_NON_FINITE, EVENT_NONE, NO_SEAT
 from registry_client.tensors import Signature
 from server.worker.models.session import OnnxSession
-from server.worker.status import deadline_exceeded
+from server.worker.routing import Routed
+from server.worker.status import Code, StatusError, deadline_exceeded
 
 Array = npt.NDArray[np.generic]
 T = TypeVar("T")
 
 DIGEST_PREFIX_DIGITS = 12
+TRIES = 3
 
 
 class Runs(Protocol):
@@ -33,16 +36,25 @@ class Runs(Protocol):
 
 
 class Batches(Protocol):
-    """Gathers rows of many callers: the model's batcher."""
+    """Gathers rows of many callers: the model's batcher. Gives the outputs, and the seat whose model made them."""
 
-    async def submit(self, inputs: dict[str, Array], rows: int, deadline_ns: int | None) -> dict[str, Array]: ...
+    async def submit(
+        self, inputs: dict[str, Array], rows: int, deadline_ns: int | None, routed: Routed | None
+    ) -> tuple[dict[str, Array], int]: ...
+
+
+class Counts(Protocol):
+    """Counts what became of calls that run by themselves."""
+
+    def __call__(self, routed: Routed, rows: int, event: int) -> None: ...
 
 
 @dataclass(slots=True)
 class ServedModel:
     """digest: sha256 in hex of the artifact. variant: its place in the traffic. batching_note: why not, or "".
 
-    `runner` and `batcher` are put in place by the worker's process before it takes calls.
+    `runner`, `batcher` and `count` are put in place by the engine before calls come. `running` counts calls that run by
+    themselves: the session stays as long as there are any.
     """
 
     name: str
@@ -59,25 +71,58 @@ class ServedModel:
     max_batch_size: int = 1024
     runner: Runs | None = None
     batcher: Batches | None = None
+    count: Counts | None = None
+    seat: int = NO_SEAT
+    running: int = 0
 
     @property
     def digest_prefix(self) -> str:
         return self.digest[:DIGEST_PREFIX_DIGITS]
 
-    async def predict(self, inputs: Mapping[str, Array], deadline_ns: int | None) -> dict[str, Array]:
-        """All outputs, checked inputs given. Raises StatusError."""
+    async def predict(
+        self, inputs: Mapping[str, Array], deadline_ns: int | None, routed: Routed | None = None
+    ) -> tuple[dict[str, Array], int]:
+        """All outputs, checked inputs given, and the seat whose model made them. Raises StatusError.
+
+        That is this model's own seat, unless its traffic went elsewhere while the rows waited.
+        """
         if deadline_ns is not None and time.monotonic_ns() >= deadline_ns:
             raise deadline_exceeded("before the model was run")
         rows = self._rows(inputs)
         if self.batcher is None or rows == 0:
-            return await self._run_alone(inputs, deadline_ns)
+            return await self._counted_alone(inputs, deadline_ns, routed), self.seat
         if rows <= self.max_batch_size:
-            return await self.batcher.submit(dict(inputs), rows, deadline_ns)
-        return await self._in_chunks(self.batcher, inputs, rows, deadline_ns)
+            return await self.batcher.submit(dict(inputs), rows, deadline_ns, routed)
+        for _ in range(TRIES):
+            parts, seats = await self._in_chunks(self.batcher, inputs, rows, deadline_ns, routed)
+            if len(seats) == 1:
+                return parts, seats.pop()
+        raise StatusError(
+            Code.UNAVAILABLE,
+            f"inputs: their {rows} rows met a change of versions again and again. Retry, or send fewer.",
+        )
 
     def _rows(self, inputs: Mapping[str, Array]) -> int:
         """Rows that may be batched: 0 for a model whose rows are not independent, and for a call without any."""
         return int(next(iter(inputs.values())).shape[0]) if self.batchable and inputs else 0
+
+    async def _counted_alone(
+        self, inputs: Mapping[str, Array], deadline_ns: int | None, routed: Routed | None
+    ) -> dict[str, Array]:
+        event = EVENT_NONE
+        self.running += 1
+        try:
+            outputs = await self._run_alone(inputs, deadline_ns)
+            if not all(np.isfinite(array).all() for array in outputs.values() if array.dtype.kind == "f"):
+                event = EVENT_NON_FINITE
+            return outputs
+        except StatusError as error:
+            event = EVENT_NONE if error.code is Code.DEADLINE_EXCEEDED else EVENT_ERROR
+            raise
+        finally:
+            self.running -= 1
+            if self.count is not None and routed is not None:
+                self.count(routed, 1, event)
 
     async def _run_alone(self, inputs: Mapping[str, Array], deadline_ns: int | None) -> dict[str, Array]:
         options = onnxruntime.RunOptions()
@@ -97,8 +142,8 @@ class ServedModel:
             raise
 
     async def _in_chunks(
-        self, batcher: Batches, inputs: Mapping[str, Array], rows: int, deadline_ns: int | None
-    ) -> dict[str, Array]:
+        self, batcher: Batches, inputs: Mapping[str, Array], rows: int, deadline_ns: int | None, routed: Routed | None
+    ) -> tuple[dict[str, Array], set[int]]:
         """More rows than a batch holds: as many batches as it takes, put together again. One failure fails the call."""
         starts = range(0, rows, self.max_batch_size)
         chunks = [
@@ -107,11 +152,14 @@ class ServedModel:
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(batcher.submit(chunk, min(self.max_batch_size, rows - start), deadline_ns))
+                    group.create_task(
+                        batcher.submit(chunk, min(self.max_batch_size, rows - start), deadline_ns, routed)
+                    )
                     for start, chunk in zip(starts, chunks, strict=True)
                 ]
         except ExceptionGroup as failures:
             # The first failure cancelled the others: it is the call's.
             raise failures.exceptions[0] from None
-        parts = [task.result() for task in tasks]
-        return {spec.name: np.concatenate([part[spec.name] for part in parts]) for spec in self.signature.outputs}
+        parts, seats = zip(*(task.result() for task in tasks), strict=True)
+        outputs = {spec.name: np.concatenate([part[spec.name] for part in parts]) for spec in self.signature.outputs}
+        return outputs, set(seats)

@@ -6,13 +6,14 @@ gets the whole request message and gives whole reply messages; framing, compress
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
 from server.worker.models.table import ModelTable
+from server.worker.routing import ANYWHERE, Wish
 from server.worker.servicers.health_board import HealthBoard
 from server.worker.status import BadInput
 
@@ -21,11 +22,11 @@ MessageT = TypeVar("MessageT", bound=Message)
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request. deadline_ns: monotonic (`time.monotonic_ns`), None where the caller set none."""
+    """One request. deadline_ns: monotonic (`time.monotonic_ns`), None where there is none. wish: who shall answer."""
 
     message: bytes
     deadline_ns: int | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    wish: Wish = ANYWHERE
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ async def server_ready(serving: Serving, call: Call) -> bytes:
 
 async def model_ready(serving: Serving, call: Call) -> bytes:
     request = parsed(pb.ModelReadyRequest, call.message)
-    serving.models.lookup(request.name, request.version, name_field="name", version_field="version")
+    serving.models.find(request.name, request.version, name_field="name", version_field="version")
     return serialised(pb.ModelReadyResponse(ready=serving.health.is_serving))
 
 
@@ -69,7 +69,7 @@ async def server_metadata(serving: Serving, call: Call) -> bytes:
 
 async def model_metadata(serving: Serving, call: Call) -> bytes:
     request = parsed(pb.ModelMetadataRequest, call.message)
-    model = serving.models.lookup(request.name, request.version, name_field="name", version_field="version")
+    model = serving.models.find(request.name, request.version, name_field="name", version_field="version")
     reply = pb.ModelMetadataResponse(
         name=model.name,
         versions=[model.version],
@@ -101,14 +101,19 @@ def _properties(model: ServedModel) -> dict[str, str]:
 async def model_infer(serving: Serving, call: Call) -> bytes:
     """inference.GRPCInferenceService/ModelInfer."""
     request = parsed(pb.ModelInferRequest, call.message)
-    model = serving.models.lookup(
-        request.model_name, request.model_version, name_field="model_name", version_field="model_version"
+    model, routed = serving.models.lookup(
+        request.model_name,
+        request.model_version,
+        name_field="model_name",
+        version_field="model_version",
+        wish=call.wish,
     )
     is_raw = bool(request.raw_input_contents)
     inputs = _inputs(request, model, is_raw)
     names = [output.name for output in request.outputs]
     wanted = wanted_outputs(names, model.signature, lambda index: f"outputs[{index}].name")
-    outputs = await model.predict(inputs, call.deadline_ns)
+    outputs, seat = await model.predict(inputs, call.deadline_ns, routed)
+    model = serving.models.at(seat)
 
     reply = pb.ModelInferResponse(model_name=model.name, model_version=model.version, id=request.id)
     reply.parameters["digest_prefix"].string_param = model.digest_prefix

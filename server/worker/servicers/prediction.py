@@ -29,10 +29,17 @@ VALUE_FIELDS = ("raw", "bytes_values", "float_values")
 async def predict(serving: Serving, call: Call) -> bytes:
     """roost.v1.Prediction/Predict."""
     request = parsed(predict_pb2.PredictRequest, call.message)
-    model = serving.models.lookup(request.model, request.version, name_field="model", version_field="version")
+    model, routed = serving.models.lookup(
+        request.model,
+        request.version,
+        name_field="model",
+        version_field="version",
+        wish=call.wish.with_key(request.routing_key),
+    )
     inputs = _inputs(request, model)
     wanted = wanted_outputs(request.outputs, model.signature, lambda index: f"outputs[{index}]")
-    outputs = await model.predict(inputs, call.deadline_ns)
+    outputs, seat = await model.predict(inputs, call.deadline_ns, routed)
+    model = serving.models.at(seat)
 
     reply = predict_pb2.PredictReply(
         model=model.name, version=model.version, digest_prefix=model.digest_prefix, variant=model.variant

@@ -1,0 +1,219 @@
+"""Seats of one worker: what the plane wants loaded is loaded, what it wants no more goes.
+
+A timer compares what ought to be with what is, so that a lost moment does no harm: the next look acts. Loading and
+freeing happen in a thread of their own, which gives way to the others. Always: an artifact that is banned is never
+loaded; a model leaves only when no route here names it and nothing of it is under way; each state is told to the plane.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from native.plane.layout import Plane
+from native.plane.routes import Route, RouteTables
+from native.plane.routing import SEAT_STATE_EMPTY, SEAT_STATE_LOADING, SEAT_STATE_READY
+from native.plane.seats import Seat, SeatTable, WorkerSeats
+from server.processes import ModelPin
+from server.settings import Settings
+from server.worker.engine import Engine
+from server.worker.models.examples import random_inputs
+from server.worker.models.loading import ModelRefused, load_model
+from server.worker.models.probe import SEED
+from server.worker.models.served import ServedModel
+from server.worker.models.table import ModelTable
+from server.worker.runner import Runner
+from server.worker.status import StatusError
+
+log = logging.getLogger("roost.worker")
+
+LOOK_S = 0.02
+FIRST_ROUTES_S = 120.0
+LOADER_NICENESS = 10
+# A caller whose batch has just run still asks for the model that answered: it leaves some looks later.
+LOOKS_BEFORE_LEAVING = 3
+WARM_UP_S = 1.0
+
+
+class NoRoutes(Exception):
+    """Control never said what to serve."""
+
+
+@dataclass
+class Held:
+    """What a seat holds here. idle_looks: for how many looks nobody wanted it and nothing of it was under way."""
+
+    seat: Seat
+    model: ServedModel
+    idle_looks: int = 0
+
+
+class Seats:
+    """Call `load_first`, then `start`; `close` at the end. All on the loop's thread."""
+
+    def __init__(self, settings: Settings, plane: Plane, index: int, engine: Engine, table: ModelTable) -> None:
+        self._settings = settings
+        self._wanted = SeatTable(plane)
+        self._routes = RouteTables(plane)
+        self._told = WorkerSeats(plane.block(index))
+        self._engine = engine
+        self._table = table
+        self._loader = Runner("roost-loader", niceness=LOADER_NICENESS)
+        self._held: dict[int, Held] = {}
+        self._failed: dict[int, int] = {}  # generations that could not be loaded, by seat
+        self._busy = False
+        self._sequence = -1
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+
+    async def load_first(self) -> None:
+        """Waits for the first routes and loads every model's stable. Raises ModelRefused, or NoRoutes."""
+        deadline_s = time.monotonic() + FIRST_ROUTES_S
+        while self._routes.current()[0] == 0:
+            if time.monotonic() > deadline_s:
+                raise NoRoutes(f"no routes after {FIRST_ROUTES_S:g} s: the control process has not started")
+            await asyncio.sleep(LOOK_S / 2)
+        seats = self._wanted.read()
+        for route in self._routes.current()[1]:
+            if route.stable is None:
+                continue
+            seat = seats[route.stable.seat]
+            if seat.wanted and seat.generation == route.stable.generation and not self._wanted.banned(seat):
+                self._told.set_state(seat.index, seat.generation, SEAT_STATE_LOADING)
+                self._put(seat, await self._loader.run(lambda seat=seat: self._load(seat)))  # type: ignore[misc]
+        self._engine.follow()
+
+    def start(self) -> None:
+        """Looks from now on, every LOOK_S."""
+        self._look()
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._loader.close()
+
+    def _look(self) -> None:
+        self._timer = self._loop.call_later(LOOK_S, self._look)
+        self._engine.follow()
+        if self._busy:
+            return
+        sequence = self._wanted.sequence
+        if sequence == self._sequence:
+            return
+        # Looked at again until there is nothing left to do for it.
+        if not self._act(self._wanted.read(), self._routes.current()[1]):
+            self._sequence = sequence
+
+    def _act(self, seats: tuple[Seat, ...], routes: tuple[Route, ...]) -> bool:
+        """Does one thing, or waits for one; False where all is as it ought to be."""
+        waiting = False
+        for held in list(self._held.values()):
+            wanted = seats[held.seat.index]
+            if wanted.wanted and wanted.generation == held.seat.generation:
+                continue
+            waiting = True
+            named = any(ref.seat == held.seat.index for route in routes for ref in route.seats)
+            held.idle_looks = 0 if named else held.idle_looks + 1
+            if held.idle_looks > LOOKS_BEFORE_LEAVING and self._engine.take_out(held.seat.index, held.model):
+                self._leave(held)
+                return True
+        for seat in seats:
+            if not seat.wanted or seat.index in self._held or self._failed.get(seat.index) == seat.generation:
+                continue
+            if self._wanted.banned(seat):
+                self._fail(seat, "it has ended a worker, and is not loaded again")
+                return True
+            self._begin_loading(seat)
+            return True
+        return waiting
+
+    def _begin_loading(self, seat: Seat) -> None:
+        self._busy = True
+        self._told.set_state(seat.index, seat.generation, SEAT_STATE_LOADING)
+        task = self._loop.create_task(self._loader.run(lambda: self._load(seat)))
+
+        def done(task: asyncio.Task[ServedModel]) -> None:
+            self._busy = False
+            if task.cancelled():
+                return
+            error = task.exception()
+            if error is None:
+                self._put(seat, task.result())
+            else:
+                if not isinstance(error, ModelRefused):
+                    log.error("a model failed to load by an error of the server's own", exc_info=error)
+                self._fail(seat, str(error))
+
+        task.add_done_callback(done)
+
+    def _load(self, seat: Seat) -> ServedModel:
+        """In the loader's thread: verified, built, checked, warm at the sizes that batches have."""
+        wanted = self._settings.models[seat.model]
+        pin = ModelPin(name=wanted.name, version=seat.version, digest=seat.digest)
+        model = load_model(wanted, self._settings, pin)
+        if model.batchable:
+            _warm_batches(model)
+        return model
+
+    def _put(self, seat: Seat, model: ServedModel) -> None:
+        self._table.put(seat.index, model)
+        self._engine.put(seat.index, seat.generation, seat.model, model)
+        self._held[seat.index] = Held(seat, model)
+        self._told.set_state(seat.index, seat.generation, SEAT_STATE_READY)
+        batching = "on" if model.batchable else f"off: {model.batching_note}"
+        fields = {"model": model.name, "version": model.version, "digest": model.digest_prefix, "batching": batching}
+        log.info("loaded", extra={"fields": fields})
+        for note in model.notes:
+            log.info("%s: %s", model.name, note)
+
+    def _fail(self, seat: Seat, reason: str) -> None:
+        self._failed[seat.index] = seat.generation
+        self._told.fail(seat.index, seat.generation, reason)
+        fields = {"model": self._settings.models[seat.model].name, "version": seat.version}
+        log.error("could not be loaded: %s", reason, extra={"fields": fields})
+
+    def _leave(self, held: Held) -> None:
+        """Frees what a seat held, off the loop, and gives the memory back to the system."""
+        self._table.remove(held.seat.index)
+        del self._held[held.seat.index]
+        self._busy = True
+        fields = {"model": held.model.name, "version": held.model.version, "digest": held.model.digest_prefix}
+        log.info("unloaded", extra={"fields": fields})
+        models = [held.model]
+        index, generation = held.seat.index, held.seat.generation
+        held.model = None  # type: ignore[assignment]  # the last reference goes in the loader's thread
+
+        def done(_task: asyncio.Task[None]) -> None:
+            self._busy = False
+            self._told.set_state(index, generation, SEAT_STATE_EMPTY)
+
+        self._loop.create_task(self._loader.run(lambda: _free(models))).add_done_callback(done)
+
+
+def _free(models: list[ServedModel]) -> None:
+    models.clear()
+    trim_memory()
+
+
+def trim_memory() -> None:
+    """Gives freed pages back: glibc keeps them otherwise (malloc_trim); other C libraries have no such call."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def _warm_batches(model: ServedModel) -> None:
+    """Runs made-up batches of the sizes that traffic makes, so that the first large one doesn't pay for memory."""
+    deadline_s = time.monotonic() + WARM_UP_S
+    size = 1
+    while size <= model.max_batch_size and time.monotonic() < deadline_s:
+        try:
+            model.session.run(random_inputs(model.signature, size, size, np.random.default_rng(SEED)))
+        except StatusError:
+            return  # made-up values that the model refuses: real ones will warm it
+        size *= 4

@@ -1,0 +1,94 @@
+"""The watchdog: a run that takes too long is ended, and a worker that can't end it is given up.
+
+Used by the batch loop for every run in a thread. A run may take a multiple of what batches like it took, and at least
+`trial.watchdog_ms`; on the main side, where a slow model is slow for good, MAIN_PATIENCE times as long at least.
+Always: a run that was ended is counted in the plane under its artifact, once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from native.plane.routing import HUNG_COUNT, HUNG_GENERATION, HUNG_SEAT
+from native.plane.seqlock import word_release
+from native.route.layout import MAIN
+from server.settings import TrialSettings
+from server.worker.status import Code, StatusError
+
+log = logging.getLogger("roost.worker")
+
+MAIN_PATIENCE = 30
+NS_PER_MS = 1_000_000
+
+
+class Watch:
+    """One run under watch. Call `cancel` when it has ended, however it did."""
+
+    def __init__(self) -> None:
+        self.timer: asyncio.TimerHandle | None = None
+        self.ended_after_ms: int | None = None
+
+    def cancel(self) -> int | None:
+        """Milliseconds after which the run was ended; None where it ended by itself."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        return self.ended_after_ms
+
+
+class Watchdog:
+    """`hung` is done once a run does not end although it was told to: the worker has to be replaced."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, settings: TrialSettings) -> None:
+        self._loop = loop
+        self._settings = settings
+        self._words: npt.NDArray[np.int64] | None = None
+        self.hung: asyncio.Future[None] = loop.create_future()
+
+    def attach(self, worker_routing: npt.NDArray[np.int64]) -> None:
+        self._words = worker_routing
+
+    def limit_ms(self, side: int, predicted_ns: int) -> int:
+        """How long a run may take that is expected to take `predicted_ns`, 0 where nothing is known."""
+        least_ms = self._settings.watchdog_ms * (MAIN_PATIENCE if side == MAIN else 1)
+        return max(least_ms, round(self._settings.watchdog_multiple * predicted_ns / NS_PER_MS))
+
+    def watch(self, side: int, seat: int, generation: int, predicted_ns: int, terminate: Callable[[], None]) -> Watch:
+        """Watches a run that is about to begin. terminate: ends it from this thread."""
+        watch = Watch()
+        limit_ms = self.limit_ms(side, predicted_ns)
+
+        def end() -> None:
+            watch.ended_after_ms = limit_ms
+            log.error("a run took too long and is ended", extra={"fields": {"seat": seat, "limit_ms": limit_ms}})
+            self._note(seat, generation)
+            terminate()
+            watch.timer = self._loop.call_later(self._settings.watchdog_grace_ms / 1000, give_up)
+
+        def give_up() -> None:
+            if not self.hung.done():
+                log.error("a run does not end: this worker is to be replaced", extra={"fields": {"seat": seat}})
+                self.hung.set_result(None)
+
+        watch.timer = self._loop.call_later(limit_ms / 1000, end)
+        return watch
+
+    def _note(self, seat: int, generation: int) -> None:
+        if self._words is not None:
+            self._words[HUNG_SEAT] = seat
+            self._words[HUNG_GENERATION] = generation
+            word_release(self._words, HUNG_COUNT, int(self._words[HUNG_COUNT]) + 1)
+
+
+def took_too_long(limit_ms: int) -> StatusError:
+    """What callers are told whose rows were in a run that was ended."""
+    return StatusError(
+        Code.UNAVAILABLE,
+        f"model: its run was ended after {limit_ms} ms (trial.watchdog_ms, trial.watchdog_multiple). Retry: another "
+        "version may answer.",
+    )
