@@ -346,6 +346,7 @@ class BatchLoop:
             self.answers.answer_batch(arena)
         # Slots of Python callers, whoever still waits for them: none in a worker that only the fast lane feeds.
         if self._submitted:
+            self._words[LANE_NOW_NS] = time.monotonic_ns()
             finished = collect_finished(self._words, arena)
             if finished:
                 self._tell_callers(arena, seat, finished, failures)

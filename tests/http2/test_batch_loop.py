@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 
 from native.batch.memory import BatchMemory
+from native.lane.layout import LANE_AGE_LIMIT_NS
 from native.plane import counters
+from native.plane.evidence import EvidenceReader
+from native.plane.layout import Plane
 from server.settings import BatchingSettings, ModelSettings, Settings
 from server.worker.engine import Engine
 from server.worker.models.loading import load_model
@@ -172,3 +175,14 @@ async def test_more_callers_than_slots_are_refused(lookup_path: Path) -> None:
         refused = [answer for answer in answers if isinstance(answer, StatusError)]
         assert len(refused) == 3
         assert all("limits.slots_max" in answer.message for answer in refused)
+
+
+async def test_a_python_callers_late_answer_is_told_as_late(lookup_path: Path) -> None:
+    async with batched(lookup_path, max_queue_delay_us=40_000) as model:
+        plane, memory = Plane.create(1), model.engine.memory
+        memory.attach_routes(plane.routing, plane.block(0).routing, 1)
+        memory.set_ready(0, 1)
+        memory.fill_words({LANE_AGE_LIMIT_NS: SECOND_NS // 100})
+        await model.look_up(0)
+        (cell,) = EvidenceReader(plane).read()
+        assert (cell.answered, cell.failed) == (1, 1)
