@@ -1,0 +1,104 @@
+"""Why things are as they are with a model, in plain words: for `roost explain`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from server.lifecycle.plan import PPM, Promotion
+from server.lifecycle.state import ModelState
+
+KINDS: Final[Mapping[str, str]] = {
+    "canary_deployed": "version {canary} was deployed as a canary, and waits to be loaded",
+    "canary_started": "version {canary} took {weight} of the traffic as a canary",
+    "canary_refused": "the canary {before} was refused",
+    "advanced": "the canary {canary} was given {weight} of the traffic, as its plan says",
+    "weight_set": "the canary {canary} was given {weight} of the traffic, and its plan waits",
+    "promoted": "version {stable} was promoted from canary to stable",
+    "rolled_back": "traffic was taken back to version {stable}",
+    "went_home": "version {before} was found to be bad and taken back by itself; {stable} serves",
+    "quarantined": "an artifact was put in quarantine; {stable} serves",
+    "released": "an artifact was let out of quarantine",
+    "shadow_set": "version {shadow} is to run unseen beside the stable",
+    "shadow_started": "version {shadow} runs unseen beside the stable",
+    "shadow_lifted": "no version runs unseen any more",
+    "shadow_refused": "the shadow was refused",
+    "coming": "nothing safe was loaded, so that {coming} is being loaded",
+    "coming_refused": "what was to be stable could not be loaded",
+    "stable_restored": "version {stable} is stable again",
+    "frozen": "all automatic action was frozen",
+    "unfrozen": "automatic action was allowed again",
+    "paused": "the canary's plan was paused",
+    "resumed": "the canary's plan was resumed",
+    "incident": "the stable {stable} had an incident",
+    "withheld": "something was not done, because of a freeze",
+    "started": "the server started with version {stable}",
+}
+
+
+def told(entry: Mapping[str, Any]) -> str:
+    """An entry of the journal as a sentence."""
+    before, after = entry.get("from", {}), entry.get("to", {})
+
+    def version(where: Mapping[str, Any], place: str) -> str:
+        return str((where.get(place) or {}).get("version", "none"))
+
+    left = before.get("canary") or before.get("stable") or {}
+    words = KINDS.get(str(entry.get("kind")), str(entry.get("kind"))).format(
+        stable=version(after, "stable"),
+        canary=version(after, "canary"),
+        shadow=version(after, "shadow"),
+        coming=version(after, "coming"),
+        before=left.get("version", "none"),
+        weight=share(int(after.get("weight_ppm", 0))),
+    )
+    sentence = f"{entry.get('at_utc')}: {words}"
+    if entry.get("operator"):
+        sentence += f", by {entry['operator']} ({entry.get('reason')})"
+    evidence = entry.get("evidence") or {}
+    for key in ("failure", "incident", "withheld"):
+        if key in evidence:
+            sentence += f": {evidence[key]}"
+    return sentence + "."
+
+
+def would_change(model: ModelState) -> tuple[str, ...]:
+    """What the next decision waits for: one sentence for each thing."""
+    sentences = []
+    canary = model.canary
+    if model.stable is None:
+        sentences.append("Nothing safe is left to serve: deploy a good version, or release one from quarantine.")
+    if model.frozen:
+        sentences.append("All automatic action is frozen: `roost unfreeze` allows it again.")
+    if canary is None:
+        if model.stable is not None:
+            sentences.append("No canary is on trial: `roost canary` deploys one.")
+        return tuple(sentences)
+    if not canary.started:
+        sentences.append("The canary gets its first traffic once every worker has loaded it.")
+        return tuple(sentences)
+    sentences.append("It goes home by itself as soon as it is found to be worse than the stable beside it.")
+    if canary.plan.promotion is Promotion.NEVER:
+        sentences.append("It has no plan: `roost promote` makes it stable, `roost rollback` takes it back.")
+    elif canary.paused:
+        sentences.append("Its plan is paused: it goes on when it is resumed.")
+    elif canary.awaits_approval:
+        sentences.append("It is not worse, and waits for `roost promote`.")
+    else:
+        current = canary.current
+        place = f"step {canary.step + 1} of {len(canary.plan.steps)}"
+        needs = (
+            f"{current.bake_s:g} s and {current.minimum_requests:,} requests of its own (it has {canary.requests:,})"
+        )
+        following = (
+            "promoted, once it is also found to be not worse"
+            if canary.on_last_step
+            else f"given {share(canary.plan.steps[canary.step + 1].weight_ppm)}"
+        )
+        sentences.append(f"It is at {place}; after {needs} it is {following}.")
+    return tuple(sentences)
+
+
+def share(weight_ppm: int) -> str:
+    """Parts per million as people say it: 5 %."""
+    return f"{weight_ppm * 100 / PPM:g} %"
