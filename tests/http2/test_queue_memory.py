@@ -58,7 +58,5 @@ def engine_of(path: Path, bound_mib: int):  # type: ignore[no-untyped-def]
     )
     model = load_model(settings.models[0], settings)
     counts = np.zeros(COUNTERS_LENGTH, np.int64)
-    engine = Engine(
-        [model], settings.batching, counts, lambda: None, lambda *parts: BatchMemory(*parts, slots_max=16)
-    )
+    engine = Engine([model], settings.batching, counts, lambda: None, lambda *parts: BatchMemory(*parts, slots_max=16))
     return engine.memory, model

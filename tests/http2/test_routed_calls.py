@@ -56,7 +56,9 @@ class RoutedLane(BareLane):
             self.lane.set_ready(seat, 1)
         route = Route(1, SeatRef(0, 1), SeatRef(1, 1), None, None, canary_ppm, SALT, 1, pin_allowed)
         self.tables.publish([route])
-        self.connection = self.connect()
+        connection = self.connect()
+        assert connection is not None
+        self.connection = connection
 
     def ask(self, message: bytes, **headers: str) -> int:
         """Its stream."""

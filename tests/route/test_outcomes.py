@@ -27,11 +27,13 @@ from native.plane.routing import (
     EVENT_NONE,
     EVENT_TIMEOUT,
 )
+from native.route.choose import choose_seat
+from native.route.follow import follow_routes
 from native.route.layout import MAIN, PIN_CANARY, TRIAL
 from native.route.outcomes import count_outcome, count_shadow, publish_evidence, rows_finite
 from native.wire.datatypes import DATATYPES
 from native.wire.directory import ModelDirectory, WireModel, WireTensor
-from tests.route.worker_of_two import NO_CONNECTION, NO_SEAT, WorkerOfTwo, choose_seat, follow_routes
+from tests.route.worker_of_two import NO_CONNECTION, NO_SEAT, WorkerOfTwo
 
 STABLE, CANARY = 0, 1
 CODES = {kind.name: code for code, kind in DATATYPES.items()}
