@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from server.lifecycle.journal import encode
@@ -86,14 +86,20 @@ def read_document(text: str) -> RolloutDocument:
 
 
 def merge(left: RolloutDocument, right: RolloutDocument) -> RolloutDocument:
-    """What two replicas' documents come to."""
+    """What two replicas' documents come to. Read it through `without_quarantined`."""
     quarantine = dict(sorted([*left.quarantine.items(), *right.quarantine.items()], reverse=True))
-    chosen = min(left, right, key=_rank)
-    document = RolloutDocument(**{**vars(chosen), "quarantine": dict(sorted(quarantine.items()))})
-    if document.digest in quarantine:
-        document = RolloutDocument(**{**vars(document), "id": "", "salt": 0, "digest": "", "weight_ppm": 0, "step": 0})
-    if document.stable in quarantine:
-        document = RolloutDocument(**{**vars(document), "stable": ""})
+    return replace(min(left, right, key=_rank), quarantine=dict(sorted(quarantine.items())))
+
+
+def without_quarantined(document: RolloutDocument) -> RolloutDocument:
+    """The document as it may be followed: nothing that is in quarantine has a place.
+
+    Apart from `merge`, which would not be associative if it forgot the winner's places on the way.
+    """
+    if document.digest in document.quarantine:
+        document = replace(document, id="", salt=0, digest="", weight_ppm=0, step=0)
+    if document.stable in document.quarantine:
+        document = replace(document, stable="")
     return document
 
 
