@@ -36,5 +36,9 @@ class NotInRegistry(ArtifactError):
     """A name, version or alias that the registry does not hold."""
 
 
+class RegistryUnavailable(ArtifactError):
+    """A registry that does not answer, or not in time: what it holds may be found later."""
+
+
 class RegistryRefused(ArtifactError):
     """A registry that cannot be opened, or a change that it does not allow."""

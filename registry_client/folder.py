@@ -14,7 +14,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -48,6 +48,7 @@ class _Index:
     last_version: int = 0
     versions: dict[int, _Entry] = field(default_factory=dict)
     aliases: dict[str, tuple[int, str]] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
 
     def version(self, number: int) -> Version:
         entry = self.versions[number]
@@ -129,6 +130,24 @@ class FolderRegistry:
             index = replace(index, aliases={**index.aliases, alias: pointed})
             self._write(index)
         return index.version(version)
+
+    def remove_alias(self, name: str, alias: str) -> None:
+        check_alias(alias)
+        with self._locked():
+            index = self._index(name)
+            self._write(replace(index, aliases={had: to for had, to in index.aliases.items() if had != alias}))
+
+    def model_tags(self, name: str) -> Mapping[str, str]:
+        return dict(self._index(name).tags)
+
+    def set_model_tag(self, name: str, key: str, value: str | None) -> None:
+        check_tag(key, value)
+        with self._locked():
+            index = self._index(name)
+            tags = {had: text for had, text in index.tags.items() if had != key}
+            if value is not None:
+                tags[key] = value
+            self._write(replace(index, tags=tags))
 
     def set_tag(self, name: str, version: int, key: str, value: str | None) -> Version:
         check_tag(key, value)
@@ -239,6 +258,7 @@ def _index_bytes(index: _Index) -> bytes:
         "last_version": index.last_version,
         "versions": versions,
         "aliases": aliases,
+        **({"tags": index.tags} if index.tags else {}),
     })  # fmt: skip
 
 
@@ -258,8 +278,9 @@ def _read_index(data: bytes, name: str, what: str) -> _Index:
         check_alias(alias): _read_pointer(pointer, root.path(f"aliases.{alias}"))
         for alias, pointer in root.take("aliases", dict).items()
     }
+    tags = as_strings(root.take_optional("tags", dict) or {}, root.path("tags"))
     root.end()
-    return _Index(name, found[2], versions, aliases)
+    return _Index(name, found[2], versions, aliases, tags)
 
 
 def _read_number(text: str, what: str, last_version: int) -> int:

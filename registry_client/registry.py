@@ -64,8 +64,17 @@ class Registry(Protocol):
     def set_alias(self, name: str, alias: str, version: int) -> Version:
         """Point `alias` at a version, and away from the one it pointed at."""
 
+    def remove_alias(self, name: str, alias: str) -> None:
+        """Take an alias away; one that the model does not have is left alone."""
+
     def set_tag(self, name: str, version: int, key: str, value: str | None) -> Version:
         """Set a tag of a version; None removes it."""
+
+    def model_tags(self, name: str) -> Mapping[str, str]:
+        """The tags of the model itself."""
+
+    def set_model_tag(self, name: str, key: str, value: str | None) -> None:
+        """Set a tag of the model itself; None removes it."""
 
 
 def parse_target(text: str) -> tuple[str, Reference | None]:

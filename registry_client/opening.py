@@ -1,0 +1,26 @@
+"""Opening a registry by its location: a folder, or the tracking URI of an MLflow server or database.
+
+Used by everybody who is given a location. Always: MLflow is imported only where a location asks for it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from registry_client.registry import Registry
+
+
+def is_tracking_uri(location: str) -> bool:
+    """True for what MLflow opens: sqlite:///mlflow.db, http://host:5000."""
+    return "://" in location
+
+
+def open_registry(location: str) -> Registry:
+    """Raises RegistryRefused where the location can be no registry; that it answers shows with the first call."""
+    if is_tracking_uri(location):
+        from registry_client.mlflow_registry import MlflowRegistry
+
+        return MlflowRegistry(location)
+    from registry_client.folder import FolderRegistry
+
+    return FolderRegistry(Path(location).expanduser())
