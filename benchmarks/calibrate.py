@@ -48,7 +48,7 @@ def tables(answers: Sequence[Answer]) -> list[Table]:
         used = [column for column in COLUMNS if any(row[column] for row in cells)]
         table = Table(title=asked.value, title_justify="left")
         for column in used:
-            table.add_column(column, justify="left" if column == COLUMNS[0] else "right", no_wrap=column == COLUMNS[0])
+            table.add_column(column, justify="left" if column == COLUMNS[0] else "right", no_wrap=column in COLUMNS[:2])
         for row in cells:
             table.add_row(*(row[column] for column in used))
         shown.append(table)
@@ -57,15 +57,15 @@ def tables(answers: Sequence[Answer]) -> list[Table]:
 
 def _cells(answer: Answer) -> dict[str, str]:
     asked = answer.question.asked
-    found = asked is Asked.FOUND
+    about_rates = answer.most is not None
     values = (
         answer.question.name,
         f"{answer.happened:,} of {answer.rollouts:,}",
         _number(answer.most),
-        _number(answer.median),
-        _number(answer.canary_median),
+        _number(answer.median) if not about_rates else "",
+        _number(answer.canary_median) if not about_rates else "",
         _number(answer.question.median_max),
-        _number(answer.passed_instead) if found else "",
+        _number(answer.passed_instead) if asked is Asked.FOUND else "",
         _number(answer.z_test) if asked is Asked.FALSE_ROLLBACK else "",
         {None: "", True: "ok", False: "BROKEN"}[answer.kept],
     )

@@ -138,8 +138,7 @@ def log_e_values(
     canary_events, events: int64[..., S, W] by signal and weight. canary_requests: int64[...], under all weights.
     """
     on_canary = canary_events.sum(axis=-1)
-    # An event may come before its request is counted.
-    requests = np.maximum(canary_requests[..., None], on_canary)
+    requests = np.broadcast_to(canary_requests[..., None], on_canary.shape)
     return LogEValues(
         log_ratio_e_value(worse_than(policy.margin_worse), weights_ppm, canary_events, events),
         log_ratio_e_value(better_than(policy.margin_not_worse), weights_ppm, canary_events, events),

@@ -10,7 +10,7 @@ import pytest
 from benchmarks import calibrate
 from benchmarks.calibration.outcomes import first, lets_pass, outcome, says_worse
 from benchmarks.calibration.promises import Asked, Question, answered, binomial_quantile, questions
-from benchmarks.calibration.worlds import PRIOR_RATES, Blocks, Independent, Keyed
+from benchmarks.calibration.worlds import PRIOR_RATES, Blocks, Independent, Keyed, Seen
 from server.judgement.evidence import ArmCounts, EpochCounts
 from server.judgement.policy import Policy
 from server.judgement.verdicts import Verdict, judge
@@ -92,6 +92,30 @@ def test_whatever_comes_first_ends_a_rollout():
     became = outcome(Policy(), seen)
     assert (became.worse_requests == -1).all()
     assert (became.passed_canary_requests > 3_000).all()
+
+
+def by_look(canary_errors, canary_requests):
+    """One rollout at weight 50 %, without an event of the stable's."""
+    events = np.zeros((1, len(canary_errors), 3, 1), dtype=np.int64)
+    events[0, :, 0, 0] = canary_errors
+    requests = np.array([canary_requests])
+    return Seen((500_000,), events, events, requests, 2 * requests)
+
+
+@pytest.mark.parametrize(
+    ("canary_errors", "canary_requests", "worse", "passed"),
+    [((0, 0, 20), (100, 9_000, 9_500), -1, 18_000), ((0, 20, 20), (100, 200, 90_000_000), 400, -1)],
+    ids=["passed, then bad", "bad, then outnumbered"],
+)
+def test_a_verdict_after_the_first_is_none(canary_errors, canary_requests, worse, passed):
+    became = outcome(Policy(), by_look(canary_errors, canary_requests))
+    assert became.worse_requests.tolist() == [worse]
+    assert became.passed_requests.tolist() == [passed]
+
+
+def test_the_least_number_of_requests_holds_in_the_calibration_too():
+    seen = by_look((0, 0), (9_000, 20_000))
+    assert lets_pass(Policy(canary_requests_min=10_000), seen).tolist() == [[False, True]]
 
 
 @pytest.mark.parametrize(

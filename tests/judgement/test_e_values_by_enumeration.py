@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from server.judgement.evidence import PPM
 from server.judgement.policy import Policy
 from server.judgement.sequential import (
+    MIXTURE_POINTS,
     PSI_MAX,
     alternatives,
     better_than,
@@ -180,6 +181,26 @@ def test_e_values_are_what_the_formula_says_word_by_word(epochs):
         expected = highest + math.log(math.fsum(math.exp(term - highest) for term in terms) / len(terms))
         size = max(1.0, float(events.sum()))
         assert float(log_ratio_e_value(bet, weights, canary, events)) == pytest.approx(expected, abs=1e-9 * size)
+
+
+@given(st.integers(0, 10**5), st.integers(0, 10**7), st.sampled_from([0.5, 0.001, 1e-6]))
+def test_the_cap_s_e_value_is_what_the_formula_says_word_by_word(events, others, cap):
+    terms = []
+    for halving in range(1, 9):
+        theta = cap / 2**halving
+        terms.append(events * math.log(theta / cap) + others * math.log((1 - theta) / (1 - cap)))
+    highest = max(terms)
+    expected = highest + math.log(math.fsum(math.exp(term - highest) for term in terms) / len(terms))
+    log_e = float(log_cap_e_value(cap, np.array(events), np.array(events + others)))
+    assert log_e == pytest.approx(expected, abs=1e-6, rel=1e-9)
+
+
+def test_counts_that_leave_no_ratio_of_the_grid_standing_are_bounded_by_its_neighbours():
+    """A bet lies on the truth itself, halfway between two of the grid's ratios, and the counts are huge."""
+    ratio = float(np.geomspace(1 / PSI_MAX, PSI_MAX, MIXTURE_POINTS)[5])
+    canary = round(ratio * 10**12)
+    low, high = confidence_interval(0.01, [500_000], np.array([canary]), np.array([canary + 10**12]))
+    assert 0.95 * ratio < low < ratio < high < 1.05 * ratio
 
 
 @given(st.integers(1, PPM - 1), st.integers(0, 10**12), st.integers(0, 10**12))

@@ -28,7 +28,7 @@ def test_a_canary_that_waits_is_told_what_it_waits_for():
     verdict, errors, non_finite, timeouts = said(at_five_percent((4_100, 4), (212, 3)))
     assert verdict == (
         "Not enough evidence in 212 canary requests: would be rolled back at E >= 100, is 16; "
-        "errors would pass at E >= 20, is 0.1."
+        "errors would pass at E >= 20, is 0.19."
     )
     assert errors == (
         "3 errors in 212 canary requests against 4 in 4,100 of the stable's: "
