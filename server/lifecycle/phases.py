@@ -38,6 +38,7 @@ TRANSITIONS: Final[dict[tuple[Phase, Phase], str]] = {
     (Phase.SHADOW, Phase.LOADED): "the shadow is lifted",
     (Phase.SHADOW, Phase.VERIFIED): "the shadow is lifted, and it leaves",
     (Phase.SHADOW, Phase.CANARY): "what ran unseen takes traffic",
+    (Phase.SHADOW, Phase.STABLE): "the stable is gone, and nothing safer is there",
     (Phase.CANARY, Phase.STABLE): "promoted",
     (Phase.CANARY, Phase.VERIFIED): "taken back",
     (Phase.CANARY, Phase.LOADED): "taken back, and held for another purpose",

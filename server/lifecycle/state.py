@@ -91,6 +91,12 @@ class ModelState:
         return {artifact.digest: artifact for artifact in artifacts if artifact is not None}
 
     @property
+    def on_trial(self) -> tuple[Artifact, ...]:
+        """The canary's artifact and the shadow: what leaves at its first accident."""
+        canary = self.canary.artifact if self.canary is not None else None
+        return tuple(artifact for artifact in (canary, self.shadow) if artifact is not None)
+
+    @property
     def weight_ppm(self) -> int:
         """The canary's share; the stable has the rest."""
         return self.canary.weight_ppm if self.canary is not None and self.canary.started else 0

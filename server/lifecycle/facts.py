@@ -1,0 +1,138 @@
+"""What becomes known: of artifacts, of the canary's evidence, of accidents, and that time has passed.
+
+Used by `step`. Always: late news of what has left changes nothing; a freeze keeps every decision from being taken here
+but those that finish what an operator has asked for (a canary or shadow that is loaded, or can't be).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from server.lifecycle import events
+from server.lifecycle.decisions import HOME, Outcome, decided, fallback, go_home, note, promotion, started, withheld
+from server.lifecycle.events import Event
+from server.lifecycle.plan import Promotion
+from server.lifecycle.state import ModelState
+
+WORSE: Final = "worse"
+NOT_WORSE: Final = "not_worse"
+INCIDENTS_MAX: Final = 3
+INCIDENTS_WITHIN_NS: Final = 5 * 60 * 1_000_000_000
+
+
+def known(model: ModelState, event: events.Known) -> Outcome:
+    return _recover(replace(model, known=event.artifacts), event)
+
+
+def loaded(model: ModelState, event: events.Loaded) -> Outcome:
+    if event.digest not in model.needed:
+        return model, ()
+    model = replace(model, ready=model.ready | {event.digest})
+    if model.coming is not None and model.coming.digest == event.digest:
+        return decided(model, event, "stable_restored", stable=model.coming, coming=None)
+    canary = model.canary
+    if canary is not None and canary.artifact.digest == event.digest and not canary.started:
+        return decided(model, event, "canary_started", canary=started(canary, event.now_ns))
+    if model.shadow is not None and model.shadow.digest == event.digest and not model.shadow_started:
+        return decided(model, event, "shadow_started")
+    return model, ()
+
+
+def load_failed(model: ModelState, event: events.LoadFailed) -> Outcome:
+    evidence = {"failure": event.reason}
+    if model.canary is not None and model.canary.artifact.digest == event.digest:
+        return decided(model, event, "canary_refused", evidence, urgent=True, canary=None)
+    if model.shadow is not None and model.shadow.digest == event.digest:
+        return decided(model, event, "shadow_refused", evidence, shadow=None)
+    if model.coming is not None and model.coming.digest == event.digest:
+        others = tuple(artifact for artifact in model.known if artifact.digest != event.digest)
+        coming = None if model.frozen else fallback(replace(model, known=others))
+        return decided(model, event, "coming_refused", evidence, known=others, coming=coming)
+    if event.digest in model.needed:
+        # It keeps its place. A last safe that some worker does not hold is none to go to, until it is loaded again.
+        if model.stable is None or model.stable.digest != event.digest:
+            model = replace(model, ready=model.ready - {event.digest})
+        return model, (note(model, event, "incident", evidence),)
+    return model, ()
+
+
+def judged(model: ModelState, event: events.Judged) -> Outcome:
+    canary = model.canary
+    if canary is None or canary.artifact.digest != event.digest or not canary.started:
+        return model, ()
+    model = replace(model, canary=replace(canary, verdict=event.verdict, requests=event.requests))
+    if event.verdict == WORSE:
+        return go_home(model, event, event.digest, "judged to be worse than the stable beside it", event.evidence)
+    return _advance(model, event, event.evidence)
+
+
+def incident(model: ModelState, event: events.Incident) -> Outcome:
+    if event.digest in model.quarantine:
+        return model, ()
+    if any(artifact.digest == event.digest for artifact in model.on_trial):
+        return go_home(model, event, event.digest, event.detail, {"incident": event.detail})
+    if model.stable is None or model.stable.digest != event.digest:
+        return model, ()
+    recent = tuple(at for at in model.incidents_ns if event.now_ns - at <= INCIDENTS_WITHIN_NS)
+    model = replace(model, incidents_ns=(*recent, event.now_ns))
+    if len(model.incidents_ns) < INCIDENTS_MAX or not _has_another(model):
+        return model, (note(model, event, "incident", {"incident": event.detail}),)
+    return go_home(model, event, event.digest, event.detail, {"incident": event.detail})
+
+
+def tick(model: ModelState, event: events.Tick) -> Outcome:
+    if not model.frozen:
+        # What a freeze has withheld from somebody who is still on trial.
+        for artifact in model.on_trial:
+            if HOME + artifact.digest in model.withheld:
+                why = "found to be bad while automatic action was frozen"
+                return go_home(model, event, artifact.digest, why, {})
+    if model.stable is None:
+        return _recover(model, event)
+    return _advance(model, event, {})
+
+
+def _advance(model: ModelState, event: Event, evidence: Mapping[str, Any]) -> Outcome:
+    """A plan goes on where its step has lasted long enough. A step is left for the next on no worse than "wait"; the
+    promotion at the end needs "not worse"."""
+    canary = model.canary
+    if canary is None or not canary.started or canary.paused or not canary.baked(event.now_ns):
+        return model, ()
+    if canary.verdict == WORSE:
+        return model, ()
+    if not canary.on_last_step:
+        if model.frozen:
+            return withheld(model, event, f"advance:{canary.id}:{canary.step}", "the plan's next step")
+        following = canary.plan.steps[canary.step + 1]
+        moved = replace(
+            canary,
+            step=canary.step + 1,
+            step_started_ns=event.now_ns,
+            weight_ppm=following.weight_ppm,
+            requests=0,
+        )
+        return decided(model, event, "advanced", evidence, canary=moved)
+    if canary.plan.promotion is not Promotion.AUTOMATIC or canary.verdict != NOT_WORSE:
+        return model, ()
+    if model.frozen:
+        return withheld(model, event, f"promote:{canary.id}", "the promotion")
+    return decided(model, event, "promoted", evidence, **promotion(model, canary))
+
+
+def _recover(model: ModelState, event: Event) -> Outcome:
+    """With nothing to serve and nothing coming, the newest verified artifact that may be served is loaded."""
+    if model.stable is not None or model.coming is not None or (home := fallback(model)) is None:
+        return model, ()
+    if model.frozen:
+        return withheld(model, event, f"coming:{home.digest}", f"loading version {home.version}, with nothing to serve")
+    return decided(model, event, "coming", coming=home)
+
+
+def _has_another(model: ModelState) -> bool:
+    """True where somebody could take the stable's place. A stable that crashes is better than none at all."""
+    assert model.stable is not None
+    bad = {*model.quarantine, model.stable.digest}
+    candidates = (model.last_safe, *model.known)
+    return any(artifact is not None and artifact.digest not in bad for artifact in candidates)

@@ -1,0 +1,130 @@
+"""What serves when the stable has to go: something safe while there is any, never what is bad or not loaded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from server.lifecycle import events
+from server.lifecycle.actions import Load, StoreRoute, Unload
+from server.lifecycle.events import Event
+from server.lifecycle.plan import constant
+from server.lifecycle.refusal import Refused
+from server.lifecycle.state import Artifact, ModelState
+from server.lifecycle.step import step
+from tests.lifecycle.histories import ARTIFACTS, first_state
+
+ONE, TWO, THREE = ARTIFACTS[:3]
+WHEN: dict[str, Any] = {"now_ns": 0, "at_utc": "2026-01-01T00:00:00Z"}
+WHO: dict[str, Any] = WHEN | {"operator": "eva", "reason": "a new model", "request_id": "r1"}
+KNOWN = events.Known(artifacts=(THREE, TWO, ONE), **WHEN)
+
+
+def run(model: ModelState, *happened: Event) -> ModelState:
+    for event in happened:
+        model, _ = step(model, event)
+    return model
+
+
+def deploy(artifact: Artifact) -> Event:
+    return events.DeployCanary(artifact=artifact, plan=constant(50_000), rollout_id="r", salt=5, **WHO)
+
+
+def loaded(artifact: Artifact) -> Event:
+    return events.Loaded(digest=artifact.digest, **WHEN)
+
+
+def quarantine(artifact: Artifact) -> Event:
+    return events.Quarantine(digest=artifact.digest, **WHO)
+
+
+def crash(artifact: Artifact) -> Event:
+    return events.Incident(digest=artifact.digest, detail="SIGSEGV", **WHEN)
+
+
+def test_what_is_loaded_already_takes_over_from_a_stable_that_must_go_in_the_same_decision() -> None:
+    on_trial = run(first_state(), KNOWN, deploy(THREE), loaded(THREE))
+    model, actions = step(on_trial, quarantine(ONE))
+    assert (model.stable, model.canary, model.coming) == (THREE, None, None)
+    assert model.revision == on_trial.revision + 1
+    assert not any(isinstance(action, Load) for action in actions)
+    assert [action.artifact for action in actions if isinstance(action, Unload)] == [ONE]
+
+
+def test_a_loaded_shadow_takes_over_and_is_a_shadow_no_more() -> None:
+    model = run(first_state(), KNOWN, events.SetShadow(artifact=THREE, **WHO), loaded(THREE), quarantine(ONE))
+    assert (model.stable, model.shadow, model.shadow_started) == (THREE, None, False)
+
+
+def test_what_is_released_while_nothing_serves_and_is_loaded_serves_at_once() -> None:
+    alone = replace(first_state(), known=(ONE,))
+    model = run(alone, quarantine(ONE))
+    assert (model.stable, model.coming) == (None, None)
+    model = run(model, events.Release(digest=ONE.digest, **WHO))
+    assert model.coming == ONE, "it had left the workers"
+    assert run(model, loaded(ONE)).stable == ONE
+
+
+def test_a_shadow_that_is_promoted_is_a_shadow_no_more() -> None:
+    model = run(first_state(), events.SetShadow(artifact=TWO, **WHO), deploy(TWO), loaded(TWO))
+    assert model.shadow_started
+    assert model.weight_ppm == 50_000, "it may run unseen and take traffic at once"
+    assert run(model, events.Promote(**WHO)).shadow is None
+
+
+def test_a_last_safe_that_is_not_loaded_yet_is_no_place_to_roll_back_to() -> None:
+    restarted = replace(first_state(), stable=TWO, last_safe=ONE, ready=frozenset({TWO.digest}))
+    with pytest.raises(Refused, match="loaded"):
+        step(restarted, events.Rollback(**WHO))
+    assert run(restarted, loaded(ONE), events.Rollback(**WHO)).stable == ONE
+
+
+def test_a_last_safe_that_can_not_be_loaded_is_said_and_is_no_place_to_roll_back_to() -> None:
+    promoted = run(first_state(), deploy(TWO), loaded(TWO), events.Promote(**WHO))
+    model, actions = step(promoted, events.LoadFailed(digest=ONE.digest, reason="no memory", **WHEN))
+    assert [action.entry["kind"] for action in actions] == ["incident"]  # type: ignore[union-attr]
+    assert model.last_safe == ONE, "it may be loaded again"
+    with pytest.raises(Refused, match="loaded"):
+        step(model, events.Rollback(**WHO))
+
+
+def test_a_stable_that_crashes_again_and_again_without_a_last_safe_gives_way_to_the_newest_known() -> None:
+    model = run(first_state(), KNOWN, crash(ONE), crash(ONE))
+    assert model.stable == ONE
+    model, actions = step(model, crash(ONE))
+    assert (model.stable, model.coming) == (None, THREE)
+    assert isinstance(actions[0], StoreRoute)
+    assert run(model, loaded(THREE)).stable == THREE
+
+
+def test_a_stable_that_crashes_and_is_all_there_is_goes_on_serving() -> None:
+    model = run(first_state(), *[crash(ONE)] * 9)
+    assert model.stable == ONE
+    assert model.quarantine == {}
+
+
+def test_nothing_is_brought_back_by_itself_while_frozen_and_all_is_afterwards() -> None:
+    empty = run(first_state(), quarantine(ONE), events.Freeze(**WHO))
+    model, actions = step(empty, KNOWN)
+    assert model.coming is None
+    assert [action.entry["kind"] for action in actions] == ["withheld"]  # type: ignore[union-attr]
+    assert step(model, KNOWN)[1] == ()
+    model = run(model, events.Unfreeze(**WHO), events.Tick(**WHEN))
+    assert model.coming == THREE
+
+
+def test_a_crash_of_the_canary_while_frozen_is_acted_upon_after_the_freeze() -> None:
+    model = run(first_state(), deploy(TWO), loaded(TWO), events.Freeze(**WHO), crash(TWO))
+    assert model.canary is not None
+    model = run(model, events.Unfreeze(**WHO), events.Tick(**WHEN))
+    assert model.canary is None
+    assert TWO.digest in model.quarantine
+
+
+def test_a_canary_that_left_while_frozen_is_not_held_against_its_successor_or_itself() -> None:
+    model = run(first_state(), deploy(TWO), loaded(TWO), events.Freeze(**WHO), crash(TWO), events.Rollback(**WHO))
+    model = run(model, events.Unfreeze(**WHO), deploy(THREE), loaded(THREE), events.Tick(**WHEN))
+    assert model.canary is not None
+    assert model.canary.artifact == THREE
