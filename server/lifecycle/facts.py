@@ -18,6 +18,7 @@ from server.lifecycle.state import ModelState
 
 WORSE: Final = "worse"
 NOT_WORSE: Final = "not_worse"
+FOUND_WHILE_FROZEN: Final = "found to be bad while automatic action was frozen"
 INCIDENTS_MAX: Final = 3
 INCIDENTS_WITHIN_NS: Final = 5 * 60 * 1_000_000_000
 
@@ -65,6 +66,8 @@ def judged(model: ModelState, event: events.Judged) -> Outcome:
     model = replace(model, canary=replace(canary, verdict=event.verdict, requests=event.requests))
     if event.verdict == WORSE:
         return go_home(model, event, event.digest, "judged to be worse than the stable beside it", event.evidence)
+    if (digest := _postponed(model)) is not None:
+        return go_home(model, event, digest, FOUND_WHILE_FROZEN, event.evidence)
     return _advance(model, event, event.evidence)
 
 
@@ -83,15 +86,19 @@ def incident(model: ModelState, event: events.Incident) -> Outcome:
 
 
 def tick(model: ModelState, event: events.Tick) -> Outcome:
-    if not model.frozen:
-        # What a freeze has withheld from somebody who is still on trial.
-        for artifact in model.on_trial:
-            if HOME + artifact.digest in model.withheld:
-                why = "found to be bad while automatic action was frozen"
-                return go_home(model, event, artifact.digest, why, {})
+    if (digest := _postponed(model)) is not None:
+        return go_home(model, event, digest, FOUND_WHILE_FROZEN, {})
     if model.stable is None:
         return _recover(model, event)
     return _advance(model, event, {})
+
+
+def _postponed(model: ModelState) -> str | None:
+    """Who is still on trial and would have gone home, but for a freeze that is over."""
+    if model.frozen:
+        return None
+    on_trial = (artifact.digest for artifact in model.on_trial)
+    return next((digest for digest in on_trial if HOME + digest in model.withheld), None)
 
 
 def _advance(model: ModelState, event: Event, evidence: Mapping[str, Any]) -> Outcome:

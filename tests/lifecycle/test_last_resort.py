@@ -115,10 +115,14 @@ def test_nothing_is_brought_back_by_itself_while_frozen_and_all_is_afterwards() 
     assert model.coming == THREE
 
 
-def test_a_crash_of_the_canary_while_frozen_is_acted_upon_after_the_freeze() -> None:
+@pytest.mark.parametrize(
+    "following",
+    [events.Tick(**WHEN), events.Judged(digest=TWO.digest, verdict="not_worse", requests=10_000, **WHEN)],
+)
+def test_a_crash_of_the_canary_while_frozen_is_acted_upon_after_the_freeze(following: Event) -> None:
     model = run(first_state(), deploy(TWO), loaded(TWO), events.Freeze(**WHO), crash(TWO))
     assert model.canary is not None
-    model = run(model, events.Unfreeze(**WHO), events.Tick(**WHEN))
+    model = run(model, events.Unfreeze(**WHO), following)
     assert model.canary is None
     assert TWO.digest in model.quarantine
 
