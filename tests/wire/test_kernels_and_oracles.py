@@ -52,6 +52,7 @@ HELD_ELSEWHERE = {
     "native.batch": "tests/http2/test_slots.py",
     "native.route": "tests/route",
     "native.http2": "tests/http2/test_streams.py",
+    "native.ort": "tests/ort",
 }
 
 

@@ -65,3 +65,30 @@ def written(folder: Path, content: bytes, name: str = "model.onnx") -> Path:
     path = folder / name
     path.write_bytes(content)
     return path
+
+
+def endless() -> bytes:
+    """y = x after 2^40 steps that do nothing: hours, unless it is ended."""
+    body = helper.make_graph(
+        [node("Identity", ["going_on"], ["goes_on"]), node("Add", ["carried", "zero"], ["carries_on"])],
+        "body",
+        [value("step", INT64, []), value("going_on", TensorProto.BOOL, []), value("carried", FLOAT, None)],
+        [value("goes_on", TensorProto.BOOL, []), value("carries_on", FLOAT, None)],
+    )
+    return model_bytes(
+        [node("Loop", ["steps", "yes", "x"], ["y"], body=body)],
+        ROWS_OF_FOUR,
+        ANSWERS_OF_FOUR,
+        {"steps": np.array(2**40), "yes": np.array(True), "zero": np.zeros((), np.float32)},
+    )
+
+
+def heavy(megabytes: int) -> bytes:
+    """y = x times a square matrix of ones, of about that size."""
+    width = int((megabytes * 2**20 / 4) ** 0.5)
+    return model_bytes(
+        [node("MatMul", ["x", "weights"], ["y"])],
+        {"x": (FLOAT, ["rows", width])},
+        {"y": (FLOAT, ["rows", width])},
+        {"weights": np.ones((width, width), np.float32)},
+    )

@@ -25,9 +25,10 @@ from registry_client.verify import VerifiedBundle, check_contents
 from server.processes import BARE_FILE_VERSION, ModelPin
 from server.settings import ModelSettings, Settings
 from server.worker.models.examples import random_inputs
+from server.worker.models.failures import SessionRefused
 from server.worker.models.probe import SEED, reason_against_batching
 from server.worker.models.served import ServedModel
-from server.worker.models.session import OnnxSession, SessionRefused
+from server.worker.models.session import OnnxSession
 from server.worker.status import StatusError
 
 Array = npt.NDArray[np.generic]

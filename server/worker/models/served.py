@@ -14,7 +14,6 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from native.plane.routing import EVENT_ERROR, EVENT_NON_FINITE, EVENT_NONE, NO_SEAT
 from registry_client.tensors import Signature
@@ -125,7 +124,7 @@ class ServedModel:
                 self.count(routed, 1, event)
 
     async def _run_alone(self, inputs: Mapping[str, Array], deadline_ns: int | None) -> dict[str, Array]:
-        options = onnxruntime.RunOptions()
+        options = self.session.run_options()
 
         def work() -> dict[str, Array]:
             if deadline_ns is not None and time.monotonic_ns() >= deadline_ns:
@@ -138,7 +137,7 @@ class ServedModel:
             return await self.runner.run(work)
         except asyncio.CancelledError:
             # Its caller has gone or its time is over: the runner must not go on for nobody.
-            options.terminate = True
+            options.terminate()
             raise
 
     async def _in_chunks(
