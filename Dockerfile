@@ -8,9 +8,9 @@ FROM python:3.11.14-slim-bookworm AS build
 
 WORKDIR /build
 # Dependencies first: this layer is made again only when the lock changes.
-COPY locks/core.lock locks/build.lock locks/
+COPY locks/registry.lock locks/build.lock locks/
 RUN python -m venv /opt/roost/venv \
-    && /opt/roost/venv/bin/python -m pip install --no-cache-dir --require-hashes --only-binary :all: -r locks/core.lock
+    && /opt/roost/venv/bin/python -m pip install --no-cache-dir --require-hashes --only-binary :all: -r locks/registry.lock
 RUN python -m venv /build/tools \
     && /build/tools/bin/python -m pip install --no-cache-dir --require-hashes --only-binary :all: -r locks/build.lock
 

@@ -127,8 +127,9 @@ protos: $(TOOLS)/.installed  ## generate Python from protos/**.proto (OUT=folder
 
 lock: $(TOOLS)/.installed  ## resolve pyproject.toml again into locks/, pinned by hash
 	$(UV_COMPILE) pyproject.toml -o locks/core.lock
-	$(UV_COMPILE) pyproject.toml --extra train -o locks/train.lock
-	$(UV_COMPILE) pyproject.toml --extra train --extra dev -o locks/dev.lock
+	$(UV_COMPILE) pyproject.toml --extra registry -o locks/registry.lock
+	$(UV_COMPILE) pyproject.toml --extra registry --extra train -o locks/train.lock
+	$(UV_COMPILE) pyproject.toml --extra registry --extra train --extra dev -o locks/dev.lock
 	$(UV_COMPILE) locks/tools.in -o locks/tools.lock
 	$(UV_COMPILE) locks/build.in -o locks/build.lock
 

@@ -91,6 +91,10 @@ class Fields:
             raise BadDocument(self.path(key), expected=expected, got=type_name(found), hint="Correct its type.")
         return found
 
+    def has(self, key: str) -> bool:
+        """True where the key is there and not taken yet."""
+        return key in self._left
+
     def take_optional(self, key: str, kind: type[T]) -> T | None:
         """None where the key is there and null: a key may not be absent."""
         if key in self._left and self._left[key] is None:

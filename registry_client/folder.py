@@ -278,7 +278,8 @@ def _read_index(data: bytes, name: str, what: str) -> _Index:
         check_alias(alias): _read_pointer(pointer, root.path(f"aliases.{alias}"))
         for alias, pointer in root.take("aliases", dict).items()
     }
-    tags = as_strings(root.take_optional("tags", dict) or {}, root.path("tags"))
+    # An index written before models had tags has none.
+    tags = as_strings(root.take("tags", dict), root.path("tags")) if root.has("tags") else {}
     root.end()
     return _Index(name, found[2], versions, aliases, tags)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from registry_client.errors import RegistryRefused
 from registry_client.registry import Registry
 
 
@@ -18,8 +19,16 @@ def is_tracking_uri(location: str) -> bool:
 def open_registry(location: str) -> Registry:
     """Raises RegistryRefused where the location can be no registry; that it answers shows with the first call."""
     if is_tracking_uri(location):
-        from registry_client.mlflow_registry import MlflowRegistry
+        from registry_client.mlflow_environment import set_variables
 
+        set_variables()
+        try:
+            from registry_client.mlflow_registry import MlflowRegistry
+        except ImportError as error:
+            raise RegistryRefused(
+                "registry", expected="MLflow's client to be installed", got=f"{error}",
+                hint="Install the extra: pip install roost-server[registry].",
+            ) from error  # fmt: skip
         return MlflowRegistry(location)
     from registry_client.folder import FolderRegistry
 

@@ -1,0 +1,356 @@
+"""The MLflow registry: a `Registry` behind MLflow's own, on SQLite with local artifacts or on any tracking server.
+
+Opened through `opening.py`. A bundle's files are artifacts of a run, its digest is the version's tag DIGEST_TAG.
+Nothing that MLflow stores is trusted: a registered version's files can be overwritten, so that what `fetch` returns was
+hashed against the digest, and an alias that somebody else has moved is refused. Never `mlflow.pyfunc`.
+Always: whatever MLflow or its store raises comes out as an ArtifactError.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from mlflow.artifacts import download_artifacts
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from registry_client.cache import BundleCache
+from registry_client.errors import NotInRegistry, RegistryRefused, RegistryUnavailable, VerificationFailed
+from registry_client.manifest import check_digest, check_model_name
+from registry_client.names import USUAL_ALIAS
+from registry_client.placing import place_folder
+from registry_client.registry import Reference, Version, check_alias, check_tag, read_reference
+from registry_client.verify import VerifiedBundle, read_verified
+
+DIGEST_TAG: Final = "roost.digest"
+ALIAS_TAG: Final = "roost.alias."
+"""Of the model, with an alias behind it: the digest that the alias was pointed at. MLflow's own is the other record."""
+EXPERIMENT: Final = "roost"
+BUNDLE_FOLDER: Final = "bundle"
+# MLflow leaves it beside a registered version's files.
+LEFT_BY_MLFLOW: Final = "registered_model_meta"
+PAGE: Final = 100
+DATABASE_TIMEOUT_S: Final = 5.0
+MISSING: Final = "RESOURCE_DOES_NOT_EXIST"
+EXISTS: Final = "RESOURCE_ALREADY_EXISTS"
+UNAVAILABLE: Final = frozenset({"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "IO_ERROR", "UNAVAILABLE"})
+
+
+class MlflowRegistry:
+    """A `Registry` under a tracking URI. Safe between threads and processes as far as MLflow's store is."""
+
+    def __init__(self, tracking_uri: str) -> None:
+        if not urlsplit(tracking_uri).scheme:
+            raise RegistryRefused(
+                "registry", expected="a URI like sqlite:///mlflow.db or http://host:5000", got=repr(tracking_uri[:80]),
+                hint="Give a folder's path for a folder registry.",
+            )  # fmt: skip
+        self._uri = tracking_uri
+        with self._asked("open"):
+            _check_database(tracking_uri)
+            self._client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+
+    def push(
+        self, folder: Path, name: str | None = None, aliases: Sequence[str] = (), digest: str | None = None
+    ) -> Version:
+        for alias in aliases:
+            check_alias(alias)
+        bundle = read_verified(folder, digest)
+        own = bundle.manifest.name
+        if name not in (None, own):
+            raise RegistryRefused(
+                f"bundle {folder}", expected=f"one of model {name}", got=f"one of {own}",
+                hint="Push it under its own name, or bundle it anew under the other.",
+            )  # fmt: skip
+        with self._asked(f"take a version of {own}"):
+            self._make_model(own)
+            found = next((version for version in self._versions(own) if version.digest == bundle.digest), None)
+            number = self._log(bundle) if found is None else found.version
+        for alias in aliases:
+            self.set_alias(own, alias, number)
+        return self.resolve(own, number)
+
+    def names(self) -> tuple[str, ...]:
+        found: list[str] = []
+        token = None
+        with self._asked("list models"):
+            while True:
+                page = self._client.search_registered_models(max_results=PAGE, page_token=token)
+                found += [model.name for model in page]
+                token = page.token
+                if not token:
+                    return tuple(sorted(found))
+
+    def versions(self, name: str) -> tuple[Version, ...]:
+        with self._asked(f"list versions of {name}"):
+            self._model(name)
+            return tuple(self._versions(name))
+
+    def resolve(self, name: str, reference: Reference | None = None) -> Version:
+        with self._asked(f"find {name}"):
+            model = self._model(name)
+            meant = USUAL_ALIAS if reference is None and USUAL_ALIAS in model.aliases else reference
+            if meant is None:
+                versions = self._versions(name)
+                if not versions:
+                    raise self._no_version(name)
+                return versions[-1]
+            meant = read_reference(meant)
+            return self._by_alias(model, meant) if isinstance(meant, str) else self._by_number(name, meant)
+
+    def fetch(self, version: Version, cache: BundleCache) -> VerifiedBundle:
+        bundle = cache.fetch(version.digest, lambda: self._download(version))
+        if bundle.manifest.name != version.name:
+            raise VerificationFailed(
+                f"{version.name}:{version.version}",
+                expected=f"a bundle of model {version.name}",
+                got=f"one of {bundle.manifest.name}, digest {version.digest}",
+                hint=f"Somebody has set another model's {DIGEST_TAG}: register the version anew.",
+            )
+        return bundle
+
+    def set_alias(self, name: str, alias: str, version: int) -> Version:
+        check_alias(alias)
+        with self._asked(f"set an alias of {name}"):
+            pointed = self._by_number(name, version)
+            # The tag first: an alias without its tag would be refused, a tag without its alias says nothing.
+            self._client.set_registered_model_tag(name, ALIAS_TAG + alias, pointed.digest)
+            self._client.set_registered_model_alias(name, alias, str(version))
+            return self._by_number(name, version)
+
+    def remove_alias(self, name: str, alias: str) -> None:
+        check_alias(alias)
+        with self._asked(f"remove an alias of {name}"):
+            model = self._model(name)
+            if alias in model.aliases:
+                self._client.delete_registered_model_alias(name, alias)
+            if ALIAS_TAG + alias in model.tags:
+                self._client.delete_registered_model_tag(name, ALIAS_TAG + alias)
+
+    def set_tag(self, name: str, version: int, key: str, value: str | None) -> Version:
+        check_tag(key, value)
+        if key == DIGEST_TAG:
+            raise RegistryRefused(
+                f"tag {key}",
+                expected="another key",
+                got="the one that names the content",
+                hint="Push a bundle.",
+            )
+        with self._asked(f"set a tag of {name}:{version}"):
+            had = self._by_number(name, version)
+            if value is not None:
+                self._client.set_model_version_tag(name, str(version), key, value)
+            elif key in had.tags:
+                self._client.delete_model_version_tag(name, str(version), key)
+            return self._by_number(name, version)
+
+    def model_tags(self, name: str) -> Mapping[str, str]:
+        with self._asked(f"read tags of {name}"):
+            tags = self._model(name).tags
+            return {key: text for key, text in tags.items() if not key.startswith(ALIAS_TAG)}
+
+    def set_model_tag(self, name: str, key: str, value: str | None) -> None:
+        check_tag(key, value)
+        with self._asked(f"set a tag of {name}"):
+            model = self._model(name)
+            if value is not None:
+                self._client.set_registered_model_tag(name, key, value)
+            elif key in model.tags:
+                self._client.delete_registered_model_tag(name, key)
+
+    # --- What MLflow has ----------------------------------------------------------------------------------------
+    def _model(self, name: str) -> Any:
+        check_model_name(name)
+        try:
+            return self._client.get_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != MISSING:
+                raise
+            known = ", ".join(self.names()[:20]) or "none"
+            raise NotInRegistry(
+                f"model {name!r}", expected=f"one of the registry's models ({known})", got="another",
+                hint=f"Push it: roost push DIR --registry {self._uri}.",
+            ) from None  # fmt: skip
+
+    def _versions(self, name: str) -> list[Version]:
+        """Those that have a digest, oldest first."""
+        found: list[Any] = []
+        token = None
+        while True:
+            page = self._client.search_model_versions(f"name='{name}'", max_results=PAGE, page_token=token)
+            found += page
+            token = page.token
+            if not token:
+                break
+        aliases = self._client.get_registered_model(name).aliases if found else {}
+        versions = [_version(entry, aliases) for entry in found if DIGEST_TAG in entry.tags]
+        return sorted(versions, key=lambda version: version.version)
+
+    def _by_number(self, name: str, number: int) -> Version:
+        try:
+            entry = self._client.get_model_version(name, str(number))
+        except MlflowException as error:
+            if error.error_code != MISSING:
+                raise
+            known = ", ".join(str(version.version) for version in self._versions(name)[-10:]) or "none"
+            raise NotInRegistry(
+                f"{name}:{number}", expected=f"a version of {name} (newest: {known})", got=f"{number}",
+                hint="roost list --registry shows them.",
+            ) from None  # fmt: skip
+        if DIGEST_TAG not in entry.tags:
+            raise NotInRegistry(
+                f"{name}:{number}", expected=f"a version with the tag {DIGEST_TAG}", got="one that Roost did not make",
+                hint=f"Make a verified bundle of it: roost adopt models:/{name}/{number} --registry {self._uri}.",
+            )  # fmt: skip
+        return _version(entry, self._client.get_registered_model(name).aliases)
+
+    def _by_alias(self, model: Any, alias: str) -> Version:
+        if alias not in model.aliases:
+            known = ", ".join(sorted(model.aliases)) or "none"
+            raise NotInRegistry(
+                f"{model.name}@{alias}", expected=f"an alias of {model.name} ({known})", got=repr(alias),
+                hint=f"Set it: roost push DIR --alias {alias}.",
+            )  # fmt: skip
+        version = self._by_number(model.name, int(model.aliases[alias]))
+        recorded = model.tags.get(ALIAS_TAG + alias, version.digest)
+        if recorded != version.digest:
+            raise VerificationFailed(
+                f"{model.name}@{alias}",
+                expected=f"digest {recorded}, at which Roost pointed the alias",
+                got=f"digest {version.digest} of version {version.version}: somebody else has moved the alias",
+                hint=f"Check which version it should mean, then push that one again with --alias {alias}.",
+            )
+        return version
+
+    def _no_version(self, name: str) -> NotInRegistry:
+        return NotInRegistry(
+            f"model {name!r}", expected=f"a version with the tag {DIGEST_TAG}", got="none",
+            hint=f"Push one, or adopt one: roost adopt models:/{name}/1 --registry {self._uri}.",
+        )  # fmt: skip
+
+    # --- Putting and getting ------------------------------------------------------------------------------------
+    def _make_model(self, name: str) -> None:
+        try:
+            self._client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != EXISTS:
+                raise
+
+    def _log(self, bundle: VerifiedBundle) -> int:
+        """The bytes that were verified become a run's artifacts and a version; its number."""
+        name = bundle.manifest.name
+        run = self._client.create_run(self._experiment(), run_name=f"{name} {bundle.digest[:12]}")
+        try:
+            with tempfile.TemporaryDirectory(prefix="roost-push-") as folder:
+                files = Path(folder) / BUNDLE_FOLDER
+                place_folder(files, bundle.all_files())
+                self._client.log_artifacts(run.info.run_id, str(files), BUNDLE_FOLDER)
+        except BaseException:
+            self._client.set_terminated(run.info.run_id, "FAILED")
+            raise
+        self._client.set_terminated(run.info.run_id)
+        source = f"{run.info.artifact_uri}/{BUNDLE_FOLDER}"
+        tags = {DIGEST_TAG: bundle.digest}
+        made = self._client.create_model_version(name, source, run.info.run_id, tags=tags)
+        return int(made.version)
+
+    def _experiment(self) -> str:
+        experiment = self._client.get_experiment_by_name(EXPERIMENT)
+        if experiment is not None:
+            return str(experiment.experiment_id)
+        try:
+            return str(self._client.create_experiment(EXPERIMENT, artifact_location=self._artifact_location()))
+        except MlflowException as error:
+            if error.error_code != EXISTS:
+                raise
+            made = self._client.get_experiment_by_name(EXPERIMENT)
+            if made is None:
+                raise
+            return str(made.experiment_id)
+
+    def _artifact_location(self) -> str | None:
+        """Beside an embedded database; a server says itself where its artifacts are."""
+        path = _database(self._uri)
+        return None if path is None else (path.absolute().parent / "artifacts").as_uri()
+
+    def _download(self, version: Version) -> VerifiedBundle:
+        what = f"{version.name}:{version.version}"
+        with tempfile.TemporaryDirectory(prefix="roost-fetch-") as folder, self._asked(f"give the files of {what}"):
+            source = self._client.get_model_version_download_uri(version.name, str(version.version))
+            # Always with a destination: without one a local store hands out its own folder.
+            files = Path(download_artifacts(artifact_uri=source, dst_path=folder, tracking_uri=self._uri))
+            (files / LEFT_BY_MLFLOW).unlink(missing_ok=True)
+            return read_verified(files, version.digest)
+
+    @contextmanager
+    def _asked(self, what: str) -> Iterator[None]:
+        """What goes wrong with MLflow, its store or the way there, in one line."""
+        try:
+            yield
+        except MlflowException as error:
+            if error.error_code in UNAVAILABLE:
+                raise self._unavailable(what, error) from error
+            if error.error_code == MISSING:
+                raise NotInRegistry(
+                    "registry", expected=f"one that can {what}", got=_one_line(error), hint="See what it holds."
+                ) from error
+            raise RegistryRefused(
+                "registry", expected=f"one that can {what}", got=_one_line(error), hint="Check its address and rights."
+            ) from error
+        except (OSError, ImportError, sqlite3.Error, _store_errors()) as error:
+            raise self._unavailable(what, error) from error
+
+    def _unavailable(self, what: str, error: Exception) -> RegistryUnavailable:
+        return RegistryUnavailable(
+            f"registry {_without_password(self._uri)}",
+            expected=f"it to {what}",
+            got=_one_line(error),
+            hint="See that it is up and reachable, then try again.",
+        )
+
+
+def _version(entry: Any, aliases: Mapping[str, str]) -> Version:
+    number = int(entry.version)
+    digest = check_digest(entry.tags[DIGEST_TAG], f"{entry.name}:{number}: tag {DIGEST_TAG}")
+    pointing = tuple(sorted(alias for alias, pointed in aliases.items() if int(pointed) == number))
+    tags = {key: text for key, text in entry.tags.items() if key != DIGEST_TAG}
+    return Version(entry.name, number, digest, pointing, tags)
+
+
+def _database(uri: str) -> Path | None:
+    """The file of an embedded database."""
+    scheme, _, path = uri.partition(":///")
+    return Path(path) if scheme.startswith("sqlite") and path else None
+
+
+def _check_database(uri: str) -> None:
+    """MLflow tries a database that can't be read ten times, for a hundred seconds: this finds out at once."""
+    path = _database(uri)
+    if path is not None and path.exists():
+        with closing(sqlite3.connect(path, timeout=DATABASE_TIMEOUT_S)) as connection:
+            connection.execute("PRAGMA schema_version").fetchone()
+
+
+def _store_errors() -> type[Exception]:
+    """What SQLite's driver raises through SQLAlchemy; installed with this room's extra."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return SQLAlchemyError
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _without_password(uri: str) -> str:
+    """A URI as it may stand in a log."""
+    parts = urlsplit(uri)
+    if parts.password is None:
+        return uri
+    return uri.replace(f":{parts.password}@", ":***@", 1)

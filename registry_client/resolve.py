@@ -1,0 +1,37 @@
+"""What references mean now, found out by a process of its own: `python -m registry_client.resolve LOCATION NAME...`
+
+Used by the server's parent, which must not import MLflow. Prints one line of JSON for each NAME, NAME@ALIAS or
+NAME:VERSION: name, version, digest. Exit code 1: not there, or not what it should be; 3: the registry does not answer.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from registry_client.errors import ArtifactError, RegistryUnavailable
+from registry_client.opening import open_registry
+from registry_client.registry import parse_target
+
+EXIT_REFUSED = 1
+EXIT_UNAVAILABLE = 3
+
+
+def main(arguments: list[str]) -> int:
+    location, *targets = arguments
+    try:
+        registry = open_registry(location)
+        for target in targets:
+            found = registry.resolve(*parse_target(target))
+            print(json.dumps({"name": found.name, "version": str(found.version), "digest": found.digest}), flush=True)
+    except RegistryUnavailable as error:
+        print(error, file=sys.stderr)
+        return EXIT_UNAVAILABLE
+    except ArtifactError as error:
+        print(f"{error}", file=sys.stderr)
+        return EXIT_REFUSED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
