@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 FORMAT: Final = 1
@@ -101,13 +102,26 @@ def repaired(data: bytes) -> tuple[bytes, bool]:
 
 
 def serving_at(lines: Iterable[Line], model: str, at_utc: str) -> Mapping[str, Any] | None:
-    """What a model served at a moment (ISO 8601, UTC, as entries have it), or None where nothing is known of it."""
+    """The entry whose `to` is what a model served at a moment, or None where nothing is known of it.
+
+    at_utc: ISO 8601, UTC where it names no zone; else ValueError. Where the wall clock was set back, the later entry
+    is the one that counts.
+    """
+    moment = _moment(at_utc)
     found = None
     for line in lines:
         entry = line.entry
-        if entry.get("model") == model and "to" in entry and str(entry.get("at_utc", "")) <= at_utc:
+        if entry.get("model") == model and "to" in entry and _moment(str(entry["at_utc"])) <= moment:
             found = entry
     return found
+
+
+def _moment(at_utc: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(at_utc)
+    except ValueError:
+        raise ValueError(f"at_utc: expected a time like 2026-01-31T14:03:00Z, got {at_utc!r:.40}.") from None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _read_line(raw: bytes, head: Head) -> Line:

@@ -104,6 +104,34 @@ def test_it_knows_what_served_at_a_moment() -> None:
     assert serving_at(lines, "other", "2026-11-24T14:03:30Z") is None
 
 
+@pytest.mark.parametrize(
+    ("asked", "version"),
+    [
+        ("2026-11-24T14:03:00Z", "3"),
+        ("2026-11-24T14:02:59.999Z", "2"),
+        ("2026-11-24T14:03:00", "3"),
+        ("2026-11-24 14:03:30+00:00", "3"),
+        ("2026-11-24T16:03:30+02:00", "3"),
+    ],
+)
+def test_a_moment_may_be_written_as_people_write_it(asked: str, version: str) -> None:
+    at = serving_at(read(DATA), "m", asked)
+    assert at is not None
+    assert at["to"]["stable"] == {"version": version}
+
+
+def test_a_moment_within_the_second_of_a_decision_is_before_it() -> None:
+    line, _ = next_line(HEAD, {**entry(7), "at_utc": "2026-11-24T14:07:00.500Z"})
+    at = serving_at(read(DATA + line), "m", "2026-11-24T14:07:00Z")
+    assert at is not None
+    assert at["to"]["stable"] == {"version": "6"}
+
+
+def test_a_moment_that_is_none_is_refused_with_an_example() -> None:
+    with pytest.raises(ValueError, match="at_utc: expected a time like"):
+        serving_at(read(DATA), "m", "yesterday")
+
+
 def test_values_that_json_has_no_word_for_are_our_own_mistake() -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         next_line(Head(), {"rate": float("nan")})
