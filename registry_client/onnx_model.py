@@ -17,6 +17,7 @@ from onnx import GraphProto, ModelProto, TensorProto, TypeProto, ValueInfoProto
 from registry_client.errors import UnservableModel
 from registry_client.graph_walk import walk_nodes, walk_tensors
 from registry_client.tensors import FREE_DIMENSION, Datatype, Signature, TensorSpec
+from registry_client.weights import without_weights
 from registry_client.zipmap import ClassLabels, free_label_rows, labels_of_classifier, remove_zipmaps
 
 MODEL_BYTES_MAX = 2**31 - 1
@@ -71,10 +72,9 @@ def read_onnx(data: bytes, *, bytes_max: int = MODEL_BYTES_MAX) -> OnnxModel:
     _refuse_external_data(model)
     _refuse_custom_operators(model)
 
-    labels, notes = remove_zipmaps(model)
-    notes += free_label_rows(model)
+    labels, notes = _corrected(model)
     signature, unsaid = _read_signature(model)
-    model_bytes = model.SerializeToString(deterministic=True) if notes else data
+    model_bytes = _corrected_bytes(data) if notes else data
     if len(model_bytes) > bytes_max:
         raise UnservableModel(
             "model file after its ZipMap was replaced",
@@ -85,13 +85,27 @@ def read_onnx(data: bytes, *, bytes_max: int = MODEL_BYTES_MAX) -> OnnxModel:
     return OnnxModel(model_bytes, signature, labels or labels_of_classifier(model), tuple(notes + unsaid))
 
 
+def _corrected(model: ModelProto) -> tuple[ClassLabels | None, list[str]]:
+    labels, notes = remove_zipmaps(model)
+    return labels, notes + free_label_rows(model)
+
+
+def _corrected_bytes(data: bytes) -> bytes:
+    """Of the whole model: what is looked at has no weights."""
+    model = ModelProto()
+    model.ParseFromString(data)
+    _corrected(model)
+    return model.SerializeToString(deterministic=True)
+
+
 def _parse(data: bytes) -> ModelProto:
+    """The model, without its weights."""
     for start, what, hint in _TELLTALE_STARTS:
         if data.startswith(start):
             raise UnservableModel("model file", expected="an ONNX file", got=what, hint=hint)
     model = ModelProto()
     try:
-        model.ParseFromString(data)
+        model.ParseFromString(without_weights(data))
     except DecodeError as error:
         raise UnservableModel(
             "model file", expected="an ONNX file", got=f"{len(data)} bytes that do not parse", hint=_WHOLE_HINT
