@@ -5,7 +5,7 @@ PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 TOOLS := .venv-tools
-REGISTRY ?= .roost/registry
+REGISTRY ?= sqlite:///.roost/mlflow.db
 PROFILE ?= steady
 TARGET ?= 127.0.0.1:8001
 TESTS ?=
@@ -34,7 +34,7 @@ help:  ## show this page
 		| awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
 	@echo
 	@echo "  Variables: PYTHON=python3.12 (setup), TESTS=tests/wire (test), SERVE='--workers 2' (serve),"
-	@echo "             PROFILE=steady TARGET=host:port (load), REGISTRY=folder (serve, demo-model, bench),"
+	@echo "             PROFILE=steady TARGET=host:port (load), REGISTRY=folder|URI (serve, demo-model, bench),"
 	@echo "             BENCH='--quick --check' (bench), SOAK='--requests 5000000' (soak)"
 
 setup: $(VENV)/.installed  ## make .venv from the lock file; only works when something has changed
@@ -66,7 +66,7 @@ $(VENV)/.installed: pyproject.toml locks/dev.lock $(wildcard clients/python/pypr
 	@touch $@
 
 serve: setup demo-model  ## train the demo model if there is none yet, then serve it
-	$(BIN)/roost serve --registry $(REGISTRY) --model employment@stable $(SERVE)
+	$(BIN)/roost serve --registry $(REGISTRY) --state .roost/state --model employment@stable $(SERVE)
 
 demo-model: setup  ## train, check, bundle and register the employment model, unless it is there
 	@$(BIN)/python -m pipelines.employment --registry $(REGISTRY) --if-missing

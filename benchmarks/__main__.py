@@ -27,6 +27,7 @@ from benchmarks.runs import Plan, measure_load
 from benchmarks.servers import REPOSITORY
 from benchmarks.targets import BUSY, ONE, targets
 from loadtests.verified_pool import WrongAnswer, verified_pool
+from registry_client.opening import absolute_location
 
 TABLE_CHARACTERS = 150  # of the widest table; where the output is no terminal, rich would cut it at 80
 
@@ -51,7 +52,7 @@ QUICK = Plan(
 )
 
 
-def measured(plan: Plan, registry: Path, command: str, console: Console) -> Result:
+def measured(plan: Plan, registry: str, command: str, console: Console) -> Result:
     """One whole run. Raises WrongRun or WrongAnswer where an answer is wrong."""
     pool = verified_pool("mlp", mlp_model(), cases=1, rows_max=1, seed=SEED)
     with tempfile.TemporaryDirectory() as scratch, console.status("starting servers") as status:
@@ -88,9 +89,9 @@ def main() -> int:
     if missing is not None:
         print(missing, file=sys.stderr)
         return 2
-    registry: Path = arguments.registry.resolve()
+    registry = absolute_location(arguments.registry)
     # Kernels too are made before, on all cores: a pinned server would compile them beside the others that start.
-    for step in (["server.cli", "warm"], ["pipelines.employment", "--registry", str(registry), "--if-missing"]):
+    for step in (["server.cli", "warm"], ["pipelines.employment", "--registry", registry, "--if-missing"]):
         ended = subprocess.run([sys.executable, "-m", *step], cwd=REPOSITORY, check=False).returncode
         if ended != 0:
             print(f"bench: {' '.join(step[:2])} ended with code {ended}; its own words are above.", file=sys.stderr)
@@ -123,7 +124,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--check", action="store_true", help="exit code 1 where a target is missed")
     parser.add_argument("--out", type=Path, default=Path("build"), help="folder for bench.json and bench.md")
     parser.add_argument("--page", type=Path, help="also write the page here, unless the run was disturbed")
-    parser.add_argument("--registry", type=Path, default=Path(".roost/registry"), help="where the employment model is")
+    parser.add_argument("--registry", default="sqlite:///.roost/mlflow.db", help="where the employment model is")
     return parser.parse_args()
 
 

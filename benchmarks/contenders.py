@@ -84,7 +84,7 @@ def mlp_contenders(folder: Path) -> Iterator[list[Contender]]:
 
 
 @contextmanager
-def employment_server(folder: Path, registry: Path) -> Iterator[tuple[Served, bytes]]:
+def employment_server(folder: Path, registry: str) -> Iterator[tuple[Served, bytes]]:
     """The employment model served from its registry, and the model's bytes."""
     with _started("employment", roost_registry_command(registry, "employment@stable"), folder) as server:
         yield server, of_registry(registry, "employment", "stable")

@@ -41,10 +41,10 @@ def roost_command(files: Mapping[str, Path], listener: str, *more: str) -> list[
     return [sys.executable, "-m", "server.cli", "serve", *models, "--listener", listener, *addresses, *more]
 
 
-def roost_registry_command(registry: Path, model: str, *more: str) -> list[str]:
-    """`roost serve` of an artifact in a folder registry: "name@alias" or "name:version", with one worker."""
+def roost_registry_command(registry: str, model: str, *more: str) -> list[str]:
+    """`roost serve` of an artifact in a registry: "name@alias" or "name:version", with one worker."""
     anywhere = "127.0.0.1:0"
-    source = ["--registry", str(registry), "--model", model]
+    source = ["--registry", registry, "--model", model]
     addresses = ["--listen", anywhere, "--http", anywhere, "--admin", anywhere]
     return [sys.executable, "-m", "server.cli", "serve", *source, "--listener", "fast", *addresses, *more]
 

@@ -21,6 +21,7 @@ from benchmarks.models import mlp_model
 from benchmarks.servers import Served, roost_command, roost_registry_command, served
 from loadtests.served_model import of_registry
 from loadtests.verified_pool import verified_pool
+from registry_client.opening import absolute_location
 
 RSS_BYTES_MAX = 250 * 2**20
 GROWTH_MAX = 1.1
@@ -53,7 +54,7 @@ def perceptron(requests: int, folder: Path) -> Weighed:
         return _weighed(server, "mlp", mlp_model(), requests, folder)
 
 
-def employment(requests: int, folder: Path, registry: Path) -> Weighed:
+def employment(requests: int, folder: Path, registry: str) -> Weighed:
     """A worker of the employment model. Raises ValueError where `registry` lacks it."""
     model_bytes = of_registry(registry, "employment", "stable")
     with served(roost_registry_command(registry, "employment@stable"), folder) as server:
@@ -73,7 +74,7 @@ def _weighed(server: Served, model: str, model_bytes: bytes, requests: int, fold
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description="Weigh a worker under load.")
     parser.add_argument("--requests", type=int, default=1_000_000)
-    parser.add_argument("--registry", type=Path, help="weigh its employment model; the perceptron where not given")
+    parser.add_argument("--registry", help="weigh its employment model; the perceptron where not given")
     arguments = parser.parse_args()
     missing = what_is_missing()
     if missing is not None:
@@ -83,7 +84,7 @@ def main() -> int:
         if arguments.registry is None:
             found = perceptron(arguments.requests, Path(scratch))
         else:
-            found = employment(arguments.requests, Path(scratch), arguments.registry.resolve())
+            found = employment(arguments.requests, Path(scratch), absolute_location(arguments.registry))
     print(
         f"worker: {found.before_bytes / 2**20:.0f} MiB when ready, {found.after_bytes / 2**20:.0f} MiB after "
         f"{found.requests:,} requests ({found.growth:.3f} x); at most {RSS_BYTES_MAX >> 20} MiB and {GROWTH_MAX:g} x."

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from registry_client.cache import BundleCache
 from registry_client.errors import ArtifactError
-from registry_client.folder import FolderRegistry
+from registry_client.opening import open_registry
 from registry_client.registry import parse_target
 from registry_client.verify import read_verified
 
@@ -29,11 +29,11 @@ def of_bundle(folder: Path) -> bytes:
         raise ValueError(str(error)) from error
 
 
-def of_registry(root: Path, model: str, alias: str) -> bytes:
+def of_registry(location: Path | str, model: str, alias: str) -> bytes:
     """The verified model bytes of the version that `alias` points at now. Raises ValueError as `of_bundle` does."""
     try:
         name, reference = parse_target(f"{model}@{alias}")
-        registry = FolderRegistry(root)
+        registry = open_registry(str(location))
         with tempfile.TemporaryDirectory() as scratch:
             return registry.fetch(registry.resolve(name, reference), BundleCache(Path(scratch))).model_bytes
     except ArtifactError as error:

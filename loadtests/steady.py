@@ -37,7 +37,9 @@ def _add_arguments(parser) -> None:
     group.add_argument("--model", default="employment", help="name under which the model is served")
     group.add_argument("--onnx", default="", help="the served ONNX file; its session gives the expected answers")
     group.add_argument("--bundle", default="", help="folder of the served bundle, in place of --onnx")
-    group.add_argument("--registry", default=".roost/registry", help="where neither is given: the registry served from")
+    group.add_argument(
+        "--registry", default="sqlite:///.roost/mlflow.db", help="where neither is given: the registry served from"
+    )
     group.add_argument("--alias", default="stable", help="alias of the served version in that registry")
     group.add_argument("--rows-max", type=int, default=8, help="rows of a call: 1 to this many, at random")
     group.add_argument("--cases", type=int, default=512, help="size of the pool of different requests")
@@ -74,7 +76,7 @@ def _model_bytes(options) -> bytes:
         return served_model.of_file(Path(options.onnx))
     if options.bundle:
         return served_model.of_bundle(Path(options.bundle))
-    return served_model.of_registry(Path(options.registry), options.model, options.alias)
+    return served_model.of_registry(options.registry, options.model, options.alias)
 
 
 class CallFailed(Exception):

@@ -16,6 +16,14 @@ def is_tracking_uri(location: str) -> bool:
     return "://" in location
 
 
+def absolute_location(location: str) -> str:
+    """The same place for a process with another working folder: SQLite's relative paths and folders become absolute."""
+    scheme, separator, path = location.partition(":///")
+    if separator and scheme.startswith("sqlite") and path:
+        return f"{scheme}:///{Path(path).absolute()}"
+    return location if is_tracking_uri(location) else str(Path(location).expanduser().absolute())
+
+
 def open_registry(location: str) -> Registry:
     """Raises RegistryRefused where the location can be no registry; that it answers shows with the first call."""
     if is_tracking_uri(location):

@@ -1,14 +1,19 @@
-"""What references mean now, found out by a process of its own: `python -m registry_client.resolve LOCATION NAME...`
+"""What references mean now, found out by a process of its own.
 
-Used by the server's parent, which must not import MLflow. Prints one line of JSON for each NAME, NAME@ALIAS or
-NAME:VERSION: name, version, digest. Exit code 1: not there, or not what it should be; 3: the registry does not answer.
+    python -m registry_client.resolve LOCATION CACHE NAME...
+
+Used by the server's parent, which must not import MLflow. Brings each bundle into the cache, verified, and prints one
+line of JSON for each NAME, NAME@ALIAS or NAME:VERSION: name, version, digest. Exit code 1: not there, or not what it
+should be; 3: the registry does not answer.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
+from registry_client.cache import BundleCache
 from registry_client.errors import ArtifactError, RegistryUnavailable
 from registry_client.opening import open_registry
 from registry_client.registry import parse_target
@@ -18,11 +23,12 @@ EXIT_UNAVAILABLE = 3
 
 
 def main(arguments: list[str]) -> int:
-    location, *targets = arguments
+    location, cache, *targets = arguments
     try:
         registry = open_registry(location)
         for target in targets:
             found = registry.resolve(*parse_target(target))
+            registry.fetch(found, BundleCache(Path(cache)))
             print(json.dumps({"name": found.name, "version": str(found.version), "digest": found.digest}), flush=True)
     except RegistryUnavailable as error:
         print(error, file=sys.stderr)

@@ -21,9 +21,10 @@ console = Console(highlight=False, soft_wrap=True)
 
 
 def main(
-    registry: Annotated[Path, typer.Option(help="Folder registry that the bundle is pushed to.")] = Path(
-        ".roost/registry"
-    ),
+    registry: Annotated[
+        str,
+        typer.Option(metavar="FOLDER|URI", help="Registry to push the bundle to: a folder, or MLflow's URI."),
+    ] = "sqlite:///.roost/mlflow.db",
     data: Annotated[Path, typer.Option(help="Where the downloaded wheel is kept.")] = Path(".roost/data"),
     rows: Annotated[int | None, typer.Option(min=500, help="Only so many rows of each year: quick.")] = None,
     through: Annotated[str, typer.Option(help="Last stage to run: snapshot, features, train, ...")] = "register",

@@ -34,7 +34,7 @@ class Plan:
     bundle_folder: where the bundle is left; None for nowhere but the registry.
     """
 
-    registry: Path
+    registry: str
     data: Path
     rows_max: int | None = None
     through: str = STAGES[-1]

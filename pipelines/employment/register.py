@@ -1,4 +1,4 @@
-"""Register: the bundle into a folder registry, under an alias that servers follow. Last stage.
+"""Register: the bundle into a registry, under an alias that servers follow. Last stage.
 
 Always: the alias moves only after the bundle has been read back, verified, and its golden examples have come out as
 recorded on a session built from those very bytes.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from registry_client.errors import NotInRegistry
-from registry_client.folder import FolderRegistry
+from registry_client.opening import open_registry
 from registry_client.reference_run import ReferenceRun
 from registry_client.registry import Version
 from registry_client.verify import check_contents, read_verified
@@ -17,16 +17,16 @@ from registry_client.verify import check_contents, read_verified
 ALIAS = "stable"
 
 
-def register(bundle_folder: Path, registry: Path, *, digest: str) -> Version:
+def register(bundle_folder: Path, registry: str, *, digest: str) -> Version:
     """The version that the alias now names. The same bundle again is the version that it was."""
     verified = read_verified(bundle_folder, digest)
     check_contents(verified, ReferenceRun(verified.model_bytes, verified.manifest.signature))
-    return FolderRegistry(registry).push(bundle_folder, aliases=(ALIAS,))
+    return open_registry(registry).push(bundle_folder, aliases=(ALIAS,))
 
 
-def registered(registry: Path, name: str) -> Version | None:
+def registered(registry: str, name: str) -> Version | None:
     """The version that the alias names now, or None."""
     try:
-        return FolderRegistry(registry).resolve(name, f"@{ALIAS}")
+        return open_registry(registry).resolve(name, f"@{ALIAS}")
     except NotInRegistry:
         return None

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 JSON_FILE_BYTES_MAX = 64 << 20
 DIGEST_SHOWN = 12
 
-RegistryOption = Annotated[Path, typer.Option("--registry", metavar="FOLDER", help="The folder registry.")]
+RegistryOption = Annotated[
+    str, typer.Option("--registry", metavar="FOLDER|URI", help="A folder registry, or an MLflow tracking URI.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
 
 
@@ -103,7 +105,9 @@ def verify(
             help="A folder, or with --registry a model; NAME alone is @stable, else the newest.",
         ),
     ],
-    registry: Annotated[Path | None, typer.Option(metavar="FOLDER", help="The folder registry.")] = None,
+    registry: Annotated[
+        str | None, typer.Option(metavar="FOLDER|URI", help="A folder registry, or an MLflow tracking URI.")
+    ] = None,
     digest: Annotated[str | None, typer.Option(help="What the bundle's digest must be.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -233,17 +237,17 @@ def _refusals_in_one_line() -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def _open_registry(folder: Path, *, must_exist: bool = True) -> Registry:
-    from registry_client.folder import FolderRegistry
+def _open_registry(location: str, *, must_exist: bool = True) -> Registry:
+    from registry_client.opening import is_tracking_uri, open_registry
 
-    if must_exist and not folder.is_dir():
+    if must_exist and not is_tracking_uri(location) and not Path(location).is_dir():
         raise BadDocument(
-            "--registry", expected="a registry's folder", got=f"{folder}, which is none", hint="roost push makes one."
+            "--registry", expected="a registry's folder", got=f"{location}, which is none", hint="roost push makes one."
         )
-    return FolderRegistry(folder)
+    return open_registry(location)
 
 
-def _fetch(registry: Path, target: str) -> tuple[Version, VerifiedBundle]:
+def _fetch(registry: str, target: str) -> tuple[Version, VerifiedBundle]:
     """The bundle as the registry has it now: through a cache of its own, so that no older copy hides damage."""
     from registry_client.cache import BundleCache
     from registry_client.registry import parse_target

@@ -1,14 +1,20 @@
 """Pinning: what every configured model stands for, found out once, before anything is started.
 
-Used by `roost serve`; the pins go to every worker at every start and restart. So a server answers with one set of
-models from its start to its end: an alias that moves, or a file that is replaced, takes effect at the next start of
-the server. Always: only digests are found out here; bundles are read, verified and loaded by the workers.
+Used by `roost serve`; control makes the first routes of the pins. An alias that moves, or a file that is replaced, takes
+effect at the next start of the server. Always: only digests are found out here; bundles are read, verified and loaded
+by the workers. An MLflow registry is asked by a process of its own, which fills the cache, since its client takes a
+hundred megabytes; while it does not answer, what was served last is served again.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 from server.processes import BARE_FILE_VERSION, ModelPin
@@ -17,6 +23,11 @@ from server.settings import ModelSettings, Settings
 log = logging.getLogger("roost.parent")
 
 DIGEST_SHOWN: Final = 12
+RESOLVE_COMMAND: Final = (sys.executable, "-P", "-m", "registry_client.resolve")
+RESOLVE_TIMEOUT_S: Final = 90.0
+EXIT_UNAVAILABLE: Final = 3
+SERVED_FILE: Final = "served.json"
+"""In the folder of `lifecycle.state`: what each model serves, written by control with every decision."""
 
 
 class PinningFailed(Exception):
@@ -32,9 +43,10 @@ def pin_models(settings: Settings) -> tuple[ModelPin, ...]:
     from registry_client.errors import ArtifactError
 
     pins, lines = [], []
+    asked = _ask_mlflow(settings) if settings.registry.mlflow is not None else {}
     for model in settings.models:
         try:
-            pins.append(_pin(model, settings))
+            pins.append(asked[model.name] if model.name in asked else _pin(model, settings))
         except ArtifactError as refusal:
             lines.append(f"model {model.name}: {refusal}")
         except OSError as error:
@@ -45,6 +57,45 @@ def pin_models(settings: Settings) -> tuple[ModelPin, ...]:
         fields = {"version": pin.version, "digest": pin.digest[:DIGEST_SHOWN]}
         log.info("%s is", described(model), extra={"fields": fields})
     return tuple(pins)
+
+
+def _ask_mlflow(settings: Settings) -> Mapping[str, ModelPin]:
+    """The pins of all models that the MLflow registry has to know. Raises PinningFailed."""
+    wanted = [model for model in settings.models if model.onnx is None]
+    assert settings.registry.mlflow is not None, "the caller has looked"
+    places = settings.registry.mlflow, str(settings.registry.cache)
+    command = [*RESOLVE_COMMAND, *places, *(described(model) for model in wanted)]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=RESOLVE_TIMEOUT_S, check=False)
+        code, said, failure = answer.returncode, answer.stdout, answer.stderr.strip()
+    except subprocess.TimeoutExpired:
+        code, said, failure = EXIT_UNAVAILABLE, "", f"registry: no answer within {RESOLVE_TIMEOUT_S:g} s."
+    if code == 0:
+        found = [json.loads(line) for line in said.splitlines()]
+        return {pin["name"]: ModelPin(**pin) for pin in found}
+    if code != EXIT_UNAVAILABLE:
+        raise PinningFailed(failure.splitlines() or [f"registry: its client ended with {code}."])
+    served = served_last(settings.lifecycle.state)
+    missing = [model.name for model in wanted if model.name not in served]
+    if missing:
+        raise PinningFailed([*failure.splitlines(), f"models: nothing was served before of {', '.join(missing)}."])
+    for line in failure.splitlines():
+        log.warning("%s", line)
+    state = {"state": str(settings.lifecycle.state)}
+    log.warning("the registry does not answer: serving what was served last", extra={"fields": state})
+    return {model.name: served[model.name] for model in wanted}
+
+
+def served_last(state: Path) -> Mapping[str, ModelPin]:
+    """What each model served when the server that keeps its state in this folder last decided. Empty where none did."""
+    try:
+        kept = json.loads((state / SERVED_FILE).read_bytes())
+        return {name: ModelPin(name=name, version=pin["version"], digest=pin["digest"]) for name, pin in kept.items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        log.warning("%s is damaged and left alone: %s", state / SERVED_FILE, error)
+        return {}
 
 
 def described(model: ModelSettings) -> str:

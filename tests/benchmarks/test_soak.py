@@ -11,7 +11,7 @@ from benchmarks.servers import REPOSITORY
 from benchmarks.soak import GROWTH_MAX, RSS_BYTES_MAX, Weighed, employment, perceptron
 
 REQUESTS = 100_000
-DEMO_REGISTRY = REPOSITORY / ".roost" / "registry"
+DEMO_REGISTRY = REPOSITORY / ".roost" / "mlflow.db"
 
 pytestmark = pytest.mark.alone
 needs_h2load = pytest.mark.skipif(what_is_missing() is not None, reason=str(what_is_missing()))
@@ -27,7 +27,7 @@ def test_a_worker_of_the_perceptron_is_small_and_stays_so(tmp_path: Path) -> Non
 @needs_h2load
 @pytest.mark.skipif(not DEMO_REGISTRY.exists(), reason="no employment model here: make demo-model")
 def test_a_worker_of_the_employment_model_is_small_and_stays_so(tmp_path: Path) -> None:
-    found = employment(REQUESTS, tmp_path, DEMO_REGISTRY)
+    found = employment(REQUESTS, tmp_path, f"sqlite:///{DEMO_REGISTRY}")
     assert found.before_bytes < RSS_BYTES_MAX
     assert found.growth <= GROWTH_MAX
 

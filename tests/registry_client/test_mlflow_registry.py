@@ -181,15 +181,16 @@ def resolve(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_process_of_its_own_says_what_references_mean(registry, uri: str, make, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
     pushed = registry.push(make(1), aliases=("stable",))
-    found = resolve(uri, "doubling@stable", "doubling:1")
+    found = resolve(uri, str(tmp_path / "resolved"), "doubling@stable", "doubling:1")
     expected = {"name": "doubling", "version": "1", "digest": pushed.digest}
     assert [json.loads(line) for line in found.stdout.splitlines()] == [expected, expected]
     assert found.returncode == 0
-    missing = resolve(uri, "doubling:9")
+    assert BundleCache(tmp_path / "resolved").get(pushed.digest).digest == pushed.digest
+    missing = resolve(uri, str(tmp_path / "resolved"), "doubling:9")
     assert (missing.returncode, missing.stdout) == (1, "")
     assert "doubling:9: expected a version of doubling" in missing.stderr
     (tmp_path / "folder.db").mkdir()
-    assert resolve(f"sqlite:///{tmp_path}/folder.db", "doubling").returncode == 3
+    assert resolve(f"sqlite:///{tmp_path}/folder.db", str(tmp_path / "resolved"), "doubling").returncode == 3
 
 
 def test_only_who_asks_for_mlflow_imports_it() -> None:
