@@ -134,6 +134,8 @@ def _recover(model: ModelState, event: Event) -> Outcome:
         return model, ()
     if model.frozen:
         return withheld(model, event, f"coming:{home.digest}", f"loading version {home.version}, with nothing to serve")
+    if home.digest in model.ready:
+        return decided(model, event, "stable_restored", stable=home)
     return decided(model, event, "coming", coming=home)
 
 

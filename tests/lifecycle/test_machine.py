@@ -123,7 +123,12 @@ class Life(RuleBasedStateMachine):
 
 
 class ForgetfulLife(Life):
-    """With a planted fault: a freeze, or a pause, forgets the last safe artifact."""
+    """With a last safe artifact, and a planted fault: a freeze, a pause or a shadow forgets it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        safe = ARTIFACTS[1]
+        self.model = replace(self.model, last_safe=safe, ready=self.model.ready | {safe.digest})
 
     def decide(self, event: Event) -> Outcome:
         after, actions = super().decide(event)

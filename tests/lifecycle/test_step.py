@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from server.lifecycle import events
 from server.lifecycle.actions import Journal, Load, StoreRoute, Unload
 from server.lifecycle.events import Event
-from server.lifecycle.phases import TRANSITIONS, Phase, phase_of
+from server.lifecycle.phases import Phase, phase_of
 from server.lifecycle.plan import PPM, Plan, Promotion, Step, constant
 from server.lifecycle.refusal import Refused
 from server.lifecycle.state import ModelState
@@ -103,26 +103,6 @@ def test_a_planted_fault_is_found(planted: Any) -> None:
 def test_every_event_has_a_handler() -> None:
     kinds = {kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, Event)}
     assert set(HANDLERS) == kinds - {events.Event, events.Request}
-
-
-def test_every_pair_of_phases_that_histories_show_is_in_the_table() -> None:
-    seen = set()
-    for seed in range(400):
-        random, model, now_ns = Random(seed), first_state(), 0
-        for _ in range(100):
-            now_ns += SECOND_NS
-            event = random_event(random, now_ns)
-            try:
-                after, _ = step(model, event)
-            except Refused:
-                continue
-            for artifact in ARTIFACTS:
-                pair = phase_of(model, artifact.digest), phase_of(after, artifact.digest)
-                if pair[0] is not pair[1] and not isinstance(event, events.Known | events.Loaded):
-                    seen.add(pair)
-            model = after
-    strange = {pair for pair in seen if pair not in TRANSITIONS and Phase.REGISTERED not in pair}
-    assert strange == set()
 
 
 def test_a_canary_gets_no_traffic_before_every_worker_has_it() -> None:
