@@ -24,7 +24,7 @@ PLACES: Final[dict[Phase, tuple[int, int]]] = {
     Phase.STABLE: (840, 230),
     Phase.LAST_SAFE: (660, 390),
     Phase.SHADOW: (300, 390),
-    Phase.QUARANTINED: (480, 510),
+    Phase.QUARANTINED: (130, 510),
 }
 BEND: Final = 24
 LEGEND_TOP: Final = 570
@@ -36,11 +36,14 @@ STYLE: Final = (
 )
 
 assert set(PLACES) == set(Phase), "every phase has its place"
+assert all((phase, Phase.QUARANTINED) in TRANSITIONS for phase in set(Phase) - {Phase.QUARANTINED}), (
+    "one arrow tells all"
+)
 
 
 def diagram() -> str:
     """The picture as SVG."""
-    drawn = [pair for pair in TRANSITIONS if pair[1] is not Phase.QUARANTINED or pair[0] in _lonely()]
+    drawn = [pair for pair in TRANSITIONS if pair[1] is not Phase.QUARANTINED]
     height = LEGEND_TOP + LINE_HEIGHT * (len(drawn) + 2)
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">',
@@ -63,12 +66,6 @@ def diagram() -> str:
     return "\n".join([*lines, "</svg>", ""])
 
 
-def _lonely() -> frozenset[Phase]:
-    """Phases whose arrow into quarantine is drawn by itself: none, while all have one."""
-    having = {source for source, target in TRANSITIONS if target is Phase.QUARANTINED}
-    return frozenset() if having == set(Phase) - {Phase.QUARANTINED} else frozenset(having)
-
-
 def _into_quarantine() -> Iterator[str]:
     x, y = PLACES[Phase.QUARANTINED]
     bottom = FRAME[1] + FRAME[3]
@@ -87,7 +84,7 @@ def _arrow(number: int, source: Phase, target: Phase) -> Iterator[str]:
     """A bow to the left of its way, so that two that go to and fro stay apart."""
     (x0, y0), (x1, y1) = PLACES[source], PLACES[target]
     length = math.hypot(x1 - x0, y1 - y0)
-    bend = BEND if (target, source) in TRANSITIONS else 0
+    bend = BEND if (target, source) in TRANSITIONS and source is not Phase.QUARANTINED else 0
     side = (bend * (y1 - y0) / length, -bend * (x1 - x0) / length)
     middle = ((x0 + x1) / 2 + 2 * side[0], (y0 + y1) / 2 + 2 * side[1])
     start, end = _edge(PLACES[source], middle), _edge(PLACES[target], middle)
