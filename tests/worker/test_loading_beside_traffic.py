@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
-import numpy as np
 import pytest
 
 from registry_client.onnx_model import OnnxModel, read_onnx
+from server.settings import ModelSettings, Settings
+from server.worker.models.loading import load_model
 from server.worker.models.session import Api, OnnxSession
+from server.worker.process import SWITCH_INTERVAL_S
 from server.worker.seats import LOADER_NICENESS
-from tests.worker.onnx_graphs import doubled, heavy
+from tests.worker.onnx_graphs import doubled, heavy, written
 
 TICK_S = 0.0005
 GAP_MS_MAX = 5.0
@@ -21,11 +25,6 @@ TRIES = 3
 PYTHON_AT_LEAST = 3  # times as long: 20 to 200 as measured
 
 pytestmark = pytest.mark.alone  # beside others the machine itself makes gaps
-
-
-@pytest.fixture(scope="module")
-def model() -> OnnxModel:
-    return read_onnx(heavy(100))
 
 
 def longest_gap_ms(work: Callable[[], None]) -> float:
@@ -50,18 +49,41 @@ def longest_gap_ms(work: Callable[[], None]) -> float:
     return 1000 * longest_s
 
 
-def test_loading_and_freeing_a_hundred_megabytes_holds_up_no_loop(model: OnnxModel) -> None:
-    small = read_onnx(doubled())
-    x = np.ones((1, model.signature.inputs[0].shape[1]), np.float32)
+@pytest.fixture(autouse=True)
+def _as_in_a_worker() -> Iterator[None]:
+    before_s = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    yield
+    sys.setswitchinterval(before_s)
 
-    def load_and_free(api: Api) -> None:
-        session = OnnxSession(model.model_bytes, model.signature, api)
-        session.run({"x": x})
-        session.close()
 
-    for api in Api:
-        OnnxSession(small.model_bytes, small.signature, api).close()  # the library itself, which comes before traffic
-    gaps = {api: [longest_gap_ms(lambda api=api: load_and_free(api)) for _ in range(TRIES)] for api in Api}
-    print({api.value: [round(gap_ms, 2) for gap_ms in several] for api, several in gaps.items()})
-    assert min(gaps[Api.C]) < GAP_MS_MAX
-    assert min(gaps[Api.PYTHON]) > PYTHON_AT_LEAST * min(gaps[Api.C]), "a gap that anything makes shows nothing"
+@pytest.fixture
+def hundred_megabytes(tmp_path: Path) -> Path:
+    return written(tmp_path, heavy(100))
+
+
+def test_loading_and_freeing_a_hundred_megabytes_holds_up_no_loop(hundred_megabytes: Path) -> None:
+    """The whole way: read, hashed, parsed, built, warm, probed, and freed."""
+    wanted = ModelSettings(name="model", onnx=hundred_megabytes)
+    settings = Settings(models=(wanted,))
+
+    def load_and_free() -> None:
+        load_model(wanted, settings).session.close()
+
+    load_model(ModelSettings(name="small", onnx=written(hundred_megabytes.parent, doubled(), "small")), settings)
+    gaps_ms = [longest_gap_ms(load_and_free) for _ in range(TRIES)]
+    print([round(gap_ms, 2) for gap_ms in gaps_ms])
+    assert min(gaps_ms) < GAP_MS_MAX
+
+
+def test_the_api_for_python_does_hold_it_up(hundred_megabytes: Path) -> None:
+    """The alarm rings: a gap that is measured like this one is seen."""
+    model = read_onnx(hundred_megabytes.read_bytes())
+    gaps_ms = {api: [longest_gap_ms(lambda api=api: built_and_freed(model, api)) for _ in range(TRIES)] for api in Api}
+    print({api.value: [round(gap_ms, 2) for gap_ms in several] for api, several in gaps_ms.items()})
+    assert min(gaps_ms[Api.C]) < GAP_MS_MAX
+    assert min(gaps_ms[Api.PYTHON]) > PYTHON_AT_LEAST * min(gaps_ms[Api.C])
+
+
+def built_and_freed(model: OnnxModel, api: Api) -> None:
+    OnnxSession(model.model_bytes, model.signature, api).close()

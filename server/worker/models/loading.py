@@ -26,6 +26,7 @@ from server.processes import BARE_FILE_VERSION, ModelPin
 from server.settings import ModelSettings, Settings
 from server.worker.models.examples import random_inputs
 from server.worker.models.failures import SessionRefused
+from server.worker.models.giving_back import give_back
 from server.worker.models.probe import SEED, reason_against_batching
 from server.worker.models.served import ServedModel
 from server.worker.models.session import OnnxSession
@@ -55,9 +56,13 @@ def load_model(wanted: ModelSettings, settings: Settings, pin: ModelPin | None =
     """The model as pinned; without a pin what the settings name now. Raises ModelRefused."""
     try:
         source = _source(wanted, settings, pin)
-        return build_model(wanted.name, source, settings.batching.max_batch_size)
+        model = build_model(wanted.name, source, settings.batching.max_batch_size)
     except (ArtifactError, SessionRefused, OSError) as error:
         raise ModelRefused(f"model {wanted.name}: {error}") from error
+    content = [source.model.model_bytes]
+    del source
+    give_back(content)
+    return model
 
 
 def build_model(name: str, source: Source, max_batch_size: int) -> ServedModel:
@@ -80,7 +85,6 @@ def build_model(name: str, source: Source, max_batch_size: int) -> ServedModel:
         batchable=reason is None,
         batching_note=reason or "",
         session=session,
-        model_bytes=model.model_bytes,
         max_batch_size=max_batch_size,
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -65,7 +65,6 @@ class ServedModel:
     batchable: bool
     batching_note: str
     session: OnnxSession
-    model_bytes: bytes = field(repr=False)
     variant: str = "stable"
     max_batch_size: int = 1024
     runner: Runs | None = None
