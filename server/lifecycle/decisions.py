@@ -26,14 +26,20 @@ def decided(
     evidence: Mapping[str, Any] | None = None,
     *,
     urgent: bool = False,
+    why: str = "",
     **changes: Any,
 ) -> Outcome:
-    """One revision, one route, one entry; then what must be loaded for it, and what may leave."""
+    """One revision, one route, one entry; then what must be loaded for it, and what may leave.
+
+    why: of what nobody asked for; an operator's reason is in the request.
+    """
     after = _settled(replace(before, revision=before.revision + 1, **changes))
     leaving = [artifact for digest, artifact in before.needed.items() if digest not in after.needed]
     after = replace(after, ready=after.ready - {artifact.digest for artifact in leaving})
     wanted = [artifact for digest, artifact in after.needed.items() if digest not in before.needed]
     entry = _entry(before, after, event, kind, evidence)
+    if why:
+        entry["why"] = why
     actions: list[Action] = [StoreRoute(after, entry, urgent), Journal(entry), ProjectRegistry(after)]
     actions += [Load(artifact) for artifact in wanted]
     actions += [Unload(artifact) for artifact in leaving]
@@ -85,7 +91,8 @@ def put_away(
             changes |= {"stable": None, "last_safe": None, "coming": after.last_safe or fallback(after)}
     elif after.stable is None and after.coming is None:
         changes["coming"] = fallback(after)
-    return decided(model, event, kind, evidence, urgent=True, **changes)
+    asked = isinstance(event, Request)
+    return decided(model, event, kind, evidence, urgent=True, why="" if asked else why, **changes)
 
 
 def promotion(model: ModelState, canary: Rollout) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, Final
 
 from server.lifecycle.plan import PPM, Promotion
@@ -16,9 +16,9 @@ KINDS: Final[Mapping[str, str]] = {
     "weight_set": "the canary {canary} was given {weight} of the traffic, and its plan waits",
     "promoted": "version {stable} was promoted from canary to stable",
     "rolled_back": "traffic was taken back to version {stable}",
-    "went_home": "version {before} was found to be bad and taken back by itself; {stable} serves",
-    "quarantined": "an artifact was put in quarantine; {stable} serves",
-    "released": "an artifact was let out of quarantine",
+    "went_home": "version {quarantined} was found to be bad and taken back by itself; {stable} serves",
+    "quarantined": "version {quarantined} was put in quarantine; {stable} serves",
+    "released": "{released} was let out of quarantine",
     "shadow_set": "version {shadow} is to run unseen beside the stable",
     "shadow_started": "version {shadow} runs unseen beside the stable",
     "shadow_lifted": "no version runs unseen any more",
@@ -44,22 +44,36 @@ def told(entry: Mapping[str, Any]) -> str:
         return str((where.get(place) or {}).get("version", "none"))
 
     left = before.get("canary") or before.get("stable") or {}
+    held = [set(where.get("quarantine") or ()) for where in (before, after)]
     words = KINDS.get(str(entry.get("kind")), str(entry.get("kind"))).format(
         stable=version(after, "stable"),
         canary=version(after, "canary"),
         shadow=version(after, "shadow"),
         coming=version(after, "coming"),
         before=left.get("version", "none"),
+        quarantined=_named(held[1] - held[0], before),
+        released=_named(held[0] - held[1], before),
         weight=share(int(after.get("weight_ppm", 0))),
     )
     sentence = f"{entry.get('at_utc')}: {words}"
     if entry.get("operator"):
         sentence += f", by {entry['operator']} ({entry.get('reason')})"
     evidence = entry.get("evidence") or {}
-    for key in ("failure", "incident", "withheld"):
-        if key in evidence:
-            sentence += f": {evidence[key]}"
+    because = [entry.get("why"), *(evidence.get(key) for key in ("failure", "incident", "withheld"))]
+    for reason in dict.fromkeys(because):
+        if reason:
+            sentence += f": {reason}"
     return sentence + "."
+
+
+def _named(digests: Set[str], where: Mapping[str, Any]) -> str:
+    """Versions of those that had a place, the beginnings of the others' digests."""
+    versions = {
+        place["digest"]: place["version"]
+        for place in where.values()
+        if isinstance(place, Mapping) and "digest" in place
+    }
+    return ", ".join(sorted(str(versions.get(digest, digest[:12])) for digest in digests)) or "none"
 
 
 def would_change(model: ModelState) -> tuple[str, ...]:

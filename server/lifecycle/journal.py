@@ -128,7 +128,7 @@ def _read_line(raw: bytes, head: Head) -> Line:
     number = head.number + 1
     try:
         document = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise BrokenJournal(number, "expected JSON, got something else") from None
     if not isinstance(document, dict) or set(document) != {"entry", "format", "number", "previous", "digest"}:
         raise BrokenJournal(number, "expected entry, format, number, previous and digest, got other keys")
@@ -141,8 +141,12 @@ def _read_line(raw: bytes, head: Head) -> Line:
     if document["previous"] != head.digest:
         raise BrokenJournal(number, "expected the digest of the line before, got another: it was changed or removed")
     digest = document.pop("digest")
-    if digest != hashlib.sha256(encode(document)).hexdigest():
+    try:
+        canonical, own = encode({**document, "digest": digest}), hashlib.sha256(encode(document)).hexdigest()
+    except ValueError:  # NaN, or half a surrogate pair: read, but never written
+        raise BrokenJournal(number, "expected canonical JSON, got values that it has no word for") from None
+    if digest != own:
         raise BrokenJournal(number, "expected its own digest, got another: it was changed")
-    if raw != encode({**document, "digest": digest}):
+    if raw != canonical:
         raise BrokenJournal(number, "expected canonical JSON, got another spelling of it")
     return Line(number, digest, document["entry"])

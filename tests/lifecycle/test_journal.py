@@ -95,6 +95,13 @@ def test_another_spelling_of_a_line_is_found() -> None:
         verify(LINES[0].replace(b'{"digest"', b'{ "digest"'))
 
 
+@pytest.mark.parametrize("value", [b"NaN", b"-Infinity", rb'"\ud800"', b"[" * 100_000, b"\xff", b"1,"])
+def test_whatever_stands_in_a_line_it_is_a_broken_journal_and_no_other_error(value: bytes) -> None:
+    with pytest.raises(BrokenJournal) as broken:
+        verify(LINES[0] + LINES[1].replace(b'"revision":2', b'"revision":' + value))
+    assert broken.value.line == 2
+
+
 def test_it_knows_what_served_at_a_moment() -> None:
     lines = list(read(DATA))
     at = serving_at(lines, "m", "2026-11-24T14:03:30Z")

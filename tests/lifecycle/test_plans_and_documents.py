@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,6 +40,13 @@ DOCUMENTS = st.builds(
 def test_a_plan_is_read_as_it_was_written() -> None:
     assert read_plan(plan_document(DEFAULT_PLAN)) == DEFAULT_PLAN
     assert read_plan({"steps": [{"weight": 0.05}]}) == Plan((Step(50_000),), Promotion.AUTOMATIC)
+
+
+def test_the_default_plan_is_the_one_that_the_documentation_shows() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "concepts" / "lifecycle.md").read_text(encoding="utf-8")
+    shown = re.search(r"^```json\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert shown is not None
+    assert read_plan(json.loads(shown[1])) == DEFAULT_PLAN
 
 
 @pytest.mark.parametrize(
