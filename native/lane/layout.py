@@ -106,7 +106,8 @@ LANE_CELLS: Final = 80  # address of the private cells of evidence, or 0: nothin
 LANE_DIRTY_CELLS: Final = 81  # address of int64[cells]: offsets of cells that changed
 LANE_DIRTY_COUNT: Final = 82
 LANE_AGE_LIMIT_NS: Final = 83
-LANE_WORDS: Final = 84
+LANE_SHADOWS: Final = 84  # models that have a shadow which is ready here
+LANE_WORDS: Final = 85
 PATH_SEEN_BYTES: Final = 128
 
 # --- Slots ----------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from native.lane.layout import (
     LANE_ROUTE_TABLE,
     LANE_ROUTES,
     LANE_SEATS,
+    LANE_SHADOWS,
     LANE_WORKER_ROUTING,
     LANE_WORKER_SEED,
 )
@@ -115,10 +116,12 @@ def settle_seats(lane: Words) -> None:
     for seat in range(SEATS_MAX):
         seats[seat].role = ROLE_NONE
         seats[seat].runs_as = seat
+    lane[LANE_SHADOWS] = 0
     for model in range(MODELS_MAX):
         route = routes[model]
         if route.shadow != NO_SEAT:
             seats[route.shadow].role = ROLE_SHADOW
+            lane[LANE_SHADOWS] += 1
         if route.canary != NO_SEAT:
             seats[route.canary].role = ROLE_CANARY
         if route.stable != NO_SEAT:

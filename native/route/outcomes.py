@@ -171,10 +171,10 @@ def count_answered(lane: Words, slot_index: int, output_address: int) -> None:
 
 
 @kernel("void(int64[::1], int64, int64, int64, int64, int64)")
-def count_shadow(lane: Words, seat: int, weight_epoch: int, rows: int, outcome: int, output_address: int) -> None:
+def count_shadow(lane: Words, seat: int, weight_epoch: int, rows: int, outcome: int, non_finite: int) -> None:
     """Counts a batch that a shadow ran, or skipped. outcome: EVENT_NONE (run), EVENT_ERROR, or EVENT_TIMEOUT (skipped).
 
-    output_address: of the shadow's output block, looked at where it ran.
+    non_finite: rows of it whose outputs are no numbers.
     """
     at = _cell(lane, seat, weight_epoch)
     if at < 0:
@@ -186,10 +186,7 @@ def count_shadow(lane: Words, seat: int, weight_epoch: int, rows: int, outcome: 
     cells[at + CELL_SHADOWED] += rows
     if outcome == EVENT_ERROR:
         cells[at + CELL_SHADOW_ERRORS] += rows
-        return
-    for row in range(rows):
-        if rows_finite(lane, seat, output_address, row, 1) == 0:
-            cells[at + CELL_SHADOW_NON_FINITE] += 1
+    cells[at + CELL_SHADOW_NON_FINITE] += non_finite
 
 
 @kernel("void(int64[::1])")

@@ -31,7 +31,7 @@ from native.batch.layout import (
 )
 from native.batch.memory import BatchMemory
 from native.batch.seal import free_arena, next_arena, note_cancelled, take_arena
-from native.lane.layout import LANE_NOW_NS, LANE_QUEUED_ROWS, NO_CONNECTION, NO_SLOT, QUEUED
+from native.lane.layout import LANE_NOW_NS, LANE_QUEUED_ROWS, LANE_SHADOWS, NO_CONNECTION, NO_SLOT, QUEUED
 from native.lane.slots import claim_slot, release_slot
 from native.plane.counters import (
     BATCHES_INLINE,
@@ -44,9 +44,11 @@ from native.plane.counters import (
 from native.plane.routing import (
     EVENT_ERROR,
     EVENT_TIMEOUT,
+    NO_SEAT,
     RUNNING_MAIN,
     RUNNING_MAIN_GENERATION,
     RUNNING_TRIAL,
+    RUNNING_TRIAL_GENERATION,
     SEATS_MAX,
     STATES,
 )
@@ -58,6 +60,7 @@ from server.worker.models.bindings import Bindings, Run
 from server.worker.models.served import ServedModel
 from server.worker.routing import Routed
 from server.worker.runner import Runner
+from server.worker.shadowing import Shadows
 from server.worker.status import Code, StatusError, deadline_exceeded
 from server.worker.watchdog import Watchdog, took_too_long
 
@@ -130,6 +133,8 @@ class BatchLoop:
         self._submitted = False
         self._waiting: dict[int, asyncio.Future[tuple[dict[str, Array], int]]] = {}
         self.answers: Answers | None = None
+        self._models: dict[int, ServedModel] = {}
+        self._shadows = Shadows(memory, trial_runner, self._watchdog, self._models, self._note_shadow)
 
     def attach(self, worker_routing: npt.NDArray[np.int64]) -> None:
         """From now on what runs is written to this worker's block, and so are runs that had to be ended."""
@@ -140,10 +145,13 @@ class BatchLoop:
         """Batches of this seat are its model's from now on."""
         rows_max = self._memory.directory.model(seat).max_rows
         self._places[seat] = Place(generation, rows_max, model.session.bindings())
+        self._models[seat] = model
 
     def remove(self, seat: int) -> None:
         """Nothing of this seat is under way, and nothing will come."""
+        self._place(seat).bindings.close()
         self._places[seat] = None
+        del self._models[seat]
 
     def costs(self, seat: int) -> CostModel:
         """What batches of a seat's model cost."""
@@ -180,6 +188,8 @@ class BatchLoop:
             arena = next_arena(self._words, TRIAL)
             if arena != NO_ARENA:
                 self._run_trial(arena)
+        elif self._shadows.running and next_arena(self._words, TRIAL) != NO_ARENA:
+            self._shadows.give_way()
 
     def _run_main(self, arena: int) -> None:
         words = self._memory.arena_words
@@ -275,6 +285,12 @@ class BatchLoop:
         runner = self._runner if side == MAIN else self._trial_runner
         runner.start(timed).add_done_callback(done)
 
+    def _note_shadow(self, seat: int, generation: int) -> None:
+        """A shadow's run begins, or has ended (NO_SEAT): it has the thread for trials."""
+        self._trial_running = seat != NO_SEAT
+        self._running_words[RUNNING_TRIAL_GENERATION] = generation
+        self._running_words[RUNNING_TRIAL] = seat + 1
+
     def _note_running(self, side: int, is_running: bool) -> None:
         if side == MAIN:
             self._running = is_running
@@ -286,10 +302,14 @@ class BatchLoop:
         if failure is None:
             self._place(seat).costs.observe(rows, elapsed_ns)
             if self._submitted or self.answers is None:
+                if self._peek[LANE_SHADOWS]:
+                    self._shadows.offer(seat, arena, rows, not self._trial_running, self.wake)
                 self._tell(arena, seat, where, {})
             else:
                 # The fast lane's every batch: nothing here but what it takes.
                 self.answers.answer_batch(arena)
+                if self._peek[LANE_SHADOWS]:
+                    self._shadows.offer(seat, arena, rows, not self._trial_running, self.wake)
                 self._release(arena, where)
             return
         slots = self._memory.arena_requests(arena)

@@ -13,8 +13,6 @@ import logging
 import time
 from dataclasses import dataclass
 
-import numpy as np
-
 from native.plane.layout import Plane
 from native.plane.routes import Route, RouteTables
 from native.plane.routing import SEAT_STATE_EMPTY, SEAT_STATE_LOADING, SEAT_STATE_READY
@@ -22,13 +20,11 @@ from native.plane.seats import Seat, SeatTable, WorkerSeats
 from server.processes import ModelPin
 from server.settings import Settings
 from server.worker.engine import Engine
-from server.worker.models.examples import random_inputs
 from server.worker.models.loading import ModelRefused, load_model
-from server.worker.models.probe import SEED
 from server.worker.models.served import ServedModel
 from server.worker.models.table import ModelTable
+from server.worker.models.warming import warm_batches
 from server.worker.runner import Runner
-from server.worker.status import StatusError
 
 log = logging.getLogger("roost.worker")
 
@@ -37,7 +33,6 @@ FIRST_ROUTES_S = 120.0
 LOADER_NICENESS = 10
 # A caller whose batch has just run still asks for the model that answered: it leaves some looks later.
 LOOKS_BEFORE_LEAVING = 3
-WARM_UP_S = 1.0
 
 
 class NoRoutes(Exception):
@@ -143,7 +138,10 @@ class Seats:
                 return
             error = task.exception()
             if error is None:
-                self._put(seat, task.result())
+                try:
+                    self._put(seat, task.result())
+                except ValueError as refusal:  # another signature than its route's
+                    self._fail(seat, str(refusal))
             else:
                 if not isinstance(error, ModelRefused):
                     log.error("a model failed to load by an error of the server's own", exc_info=error)
@@ -157,12 +155,12 @@ class Seats:
         pin = ModelPin(name=wanted.name, version=seat.version, digest=seat.digest)
         model = load_model(wanted, self._settings, pin)
         if model.batchable:
-            _warm_batches(model)
+            warm_batches(model)
         return model
 
     def _put(self, seat: Seat, model: ServedModel) -> None:
-        self._table.put(seat.index, model)
         self._engine.put(seat.index, seat.generation, seat.model, model)
+        self._table.put(seat.index, model)
         self._held[seat.index] = Held(seat, model)
         self._told.set_state(seat.index, seat.generation, SEAT_STATE_READY)
         batching = "on" if model.batchable else f"off: {model.batching_note}"
@@ -196,6 +194,8 @@ class Seats:
 
 
 def _free(models: list[ServedModel]) -> None:
+    for model in models:
+        model.session.close()
     models.clear()
     trim_memory()
 
@@ -205,15 +205,3 @@ def trim_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
-
-
-def _warm_batches(model: ServedModel) -> None:
-    """Runs made-up batches of the sizes that traffic makes, so that the first large one doesn't pay for memory."""
-    deadline_s = time.monotonic() + WARM_UP_S
-    size = 1
-    while size <= model.max_batch_size and time.monotonic() < deadline_s:
-        try:
-            model.session.run(random_inputs(model.signature, size, size, np.random.default_rng(SEED)))
-        except StatusError:
-            return  # made-up values that the model refuses: real ones will warm it
-        size *= 4

@@ -185,11 +185,8 @@ def test_counts_of_a_worker_that_was_killed_while_it_published_go_on(worker: Wor
 
 
 def test_shadows_are_counted_apart(worker: WorkerOfTwo) -> None:
-    output = aligned_bytes(worker.memory.directory.output_block_bytes(CANARY))
-    output[:] = 0
-    output.view(np.float32)[:6] = (1, NAN, 1, 1, INF, INF)  # 3 rows of 2
-    for rows, outcome in ((3, EVENT_NONE), (2, EVENT_ERROR), (4, EVENT_TIMEOUT)):
-        count_shadow(worker.words, CANARY, 1, rows, outcome, address_of(output))
+    for rows, outcome, non_finite in ((3, EVENT_NONE, 2), (2, EVENT_ERROR, 0), (4, EVENT_TIMEOUT, 0)):
+        count_shadow(worker.words, CANARY, 1, rows, outcome, non_finite)
     publish_evidence(worker.words)
     assert counts(cells(worker)[CANARY, 1]) == {
         "shadowed": 5, "shadow_errors": 2, "shadow_skipped": 4, "shadow_non_finite": 2,

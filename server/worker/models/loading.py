@@ -134,7 +134,8 @@ def _source(wanted: ModelSettings, settings: Settings, pin: ModelPin | None) -> 
 
 def _file_source(path: Path, pin: ModelPin | None) -> Source:
     try:
-        file_bytes = path.read_bytes()
+        with path.open("rb", buffering=0) as file:
+            file_bytes = read_at_most(file.fileno(), MODEL_BYTES_MAX + 1)
     except FileNotFoundError:
         raise UnservableModel(
             "onnx", expected="an ONNX file", got=f"no file at {path}", hint="Check the path."

@@ -1,0 +1,115 @@
+"""Shadows: rows that a stable has answered run once more on another version, and nobody waits for that.
+
+Used by the batch loop after a batch was answered. The rows are copied, so that their arena is free at once; they run in
+the thread for trials while nothing else wants it. Always: a shadow is the first to go. It is offered rows only while
+nothing is queued, one batch at a time, and is ended as soon as a canary's batch comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from native.batch.memory import BatchMemory
+from native.lane.layout import LANE_QUEUED_ROWS
+from native.plane.routing import EVENT_ERROR, EVENT_NONE, EVENT_TIMEOUT, NO_SEAT
+from native.route.layout import TRIAL
+from native.route.outcomes import count_shadow
+from server.worker.models.bindings import RunOptions
+from server.worker.models.served import ServedModel
+from server.worker.runner import Runner
+from server.worker.status import StatusError
+from server.worker.watchdog import Watchdog
+
+Array = npt.NDArray[Any]
+
+
+class Shadows:
+    """Runs batches on shadows. models: those that are loaded, by seat, kept up by the batch loop."""
+
+    def __init__(
+        self,
+        memory: BatchMemory,
+        runner: Runner,
+        watchdog: Watchdog,
+        models: dict[int, ServedModel],
+        note_running: Callable[[int, int], None],
+    ) -> None:
+        self._memory = memory
+        self._runner = runner
+        self._watchdog = watchdog
+        self._models = models
+        self._note_running = note_running
+        self._options: RunOptions | None = None
+        self._gave_way = False
+
+    @property
+    def running(self) -> bool:
+        return self._options is not None
+
+    def offer(self, seat: int, arena: int, rows: int, is_free: bool, done: Callable[[], None]) -> None:
+        """A batch of this seat's has been answered: its model's shadow may run it, too. done: when that has ended.
+
+        is_free: whether the thread for trials is. Rows that are not taken are counted as skipped.
+        """
+        route = self._memory.routes[self._memory.directory.route_of(seat)]
+        shadow, weight_epoch = int(route["shadow"]), int(route["weight_epoch"])
+        if int(route["stable"]) != seat or shadow == NO_SEAT or shadow not in self._models:
+            return
+        if not is_free or self._memory.words[LANE_QUEUED_ROWS] > 0:
+            count_shadow(self._memory.words, shadow, weight_epoch, rows, EVENT_TIMEOUT, 0)
+            return
+        columns, _outputs = self._memory.arena_columns(arena)
+        names = [tensor.name for tensor in self._memory.directory.model(seat).inputs]
+        inputs = {name: column[:rows].copy() for name, column in zip(names, columns, strict=True)}
+        self._begin(shadow, weight_epoch, inputs, rows, done)
+
+    def give_way(self) -> None:
+        """A canary's batch waits: what a shadow runs is ended."""
+        if self._options is not None:
+            self._gave_way = True
+            self._options.terminate()
+
+    def _begin(
+        self, seat: int, weight_epoch: int, inputs: dict[str, Array], rows: int, done: Callable[[], None]
+    ) -> None:
+        model = self._models[seat]
+        options = self._options = model.session.run_options()
+        self._gave_way = False
+        model.running += 1
+
+        def run() -> tuple[int, int]:
+            try:
+                outputs = model.session.run(inputs, options)
+            except StatusError:
+                return EVENT_ERROR, 0
+            return EVENT_NONE, rows_not_finite(outputs, rows)
+
+        def ended(future: asyncio.Future[tuple[int, int]]) -> None:
+            self._note_running(-1, 0)
+            model.running -= 1
+            self._options = None
+            outcome, non_finite = future.result()
+            watch.cancel()
+            if outcome == EVENT_ERROR and self._gave_way:
+                outcome = EVENT_TIMEOUT  # ended for a canary, which says nothing about the model
+            count_shadow(self._memory.words, seat, weight_epoch, rows, outcome, non_finite)
+            done()
+
+        generation = int(self._memory.seats[seat]["generation"])
+        self._note_running(seat, generation)
+        watch = self._watchdog.watch(TRIAL, seat, generation, 0, options.terminate)
+        self._runner.start(run).add_done_callback(ended)
+
+
+def rows_not_finite(outputs: dict[str, Array], rows: int) -> int:
+    """How many rows have a float that is no number."""
+    bad = np.zeros(rows, dtype=bool)
+    for array in outputs.values():
+        if array.dtype.kind == "f" and array.shape[:1] == (rows,):
+            bad |= ~np.isfinite(array.reshape(rows, -1)).all(axis=1)
+    return int(bad.sum())
