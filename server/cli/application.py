@@ -6,6 +6,7 @@ import typer
 
 from server.cli import bundles
 from server.cli.doctor import doctor
+from server.cli.operators.registering import register as register_operators
 from server.cli.serve import serve
 from server.cli.warm import warm_command
 from server.version import VERSION
@@ -22,6 +23,7 @@ app.command()(serve)
 app.command("warm")(warm_command)
 app.command()(doctor)
 bundles.register(app)
+register_operators(app)
 
 
 @app.command()
