@@ -1,6 +1,7 @@
 """The control process: `python -m server.control`, with a ControlSpec as JSON on standard input.
 
-Started by the parent, which starts it again when it ends. Always: workers serve on without it; it loads no model.
+Started by the parent, which starts it again when it ends. Always: workers serve on without it, and the next one
+finds in the plane what was decided; it loads no model.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ import uvicorn
 
 from native.plane.layout import PLANE_CONTROL_READY, Plane
 from server.control.admin import Admin
-from server.control.first_routes import publish_first_routes
+from server.control.artifact_source import ArtifactSource
+from server.control.driver import Driver
 from server.control.http import application
 from server.control.http_connection import HttpConnection
+from server.control.looks import Looks
 from server.control.plane_reader import PlaneReader
+from server.control.trial import trials_of
 from server.logs import start_logging
 from server.processes import ControlSpec
 
@@ -40,11 +44,12 @@ class HttpServer(uvicorn.Server):
 async def control(spec: ControlSpec) -> None:
     """Answers on both ports until SIGTERM."""
     plane = Plane.attach(spec.plane_fd)
-    publish_first_routes(plane, spec.settings, spec.pins)
     reader = PlaneReader(plane)
-    admin = Admin(reader, spec.admin_host, spec.admin_port)
+    driver = Driver(plane, spec.settings, spec.pins, ArtifactSource(spec.settings.registry), trials_of(spec.settings))
+    await driver.start()  # before anything else: workers wait for the first routes
+    admin = Admin(reader, driver, spec.admin_host, spec.admin_port)
     configuration = uvicorn.Config(
-        application(reader, spec.listen), http=HttpConnection, log_config=None, access_log=False, lifespan="off"
+        application(reader, driver, spec.listen), http=HttpConnection, log_config=None, access_log=False, lifespan="off"
     )
     http = HttpServer(configuration)
     stop = asyncio.Event()
@@ -55,7 +60,7 @@ async def control(spec: ControlSpec) -> None:
 
     await admin.start()
     serving = asyncio.create_task(http.serve(sockets=[socket.socket(fileno=spec.http_fd)]))
-    following = asyncio.create_task(admin.follow())
+    following = asyncio.gather(admin.follow(), driver.run(), Looks(driver).run())
     stopping = asyncio.create_task(stop.wait())
     while not http.started and not serving.done():
         await asyncio.sleep(0.005)
@@ -71,6 +76,7 @@ async def control(spec: ControlSpec) -> None:
     stopping.cancel()
     if following.done():
         await following  # it never ends by itself: this raises what ended it
+    await driver.stop()
     following.cancel()
     await serving
 

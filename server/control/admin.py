@@ -1,4 +1,4 @@
-"""The admin port: gRPC for operators, on loopback only. Today it answers `grpc.health.v1.Health` for the whole server.
+"""The admin port: gRPC for operators, on loopback only: `roost.v1.Admin`, and health of the whole server.
 
 Always: what health says here is what /health/ready says, at most HEALTH_PERIOD_S old; and a server that falls silent
 is replaced within PROBE_PERIOD_S + PROBE_TIMEOUT_S. That happens: grpc.aio's serving task ends at a `:path` that is
@@ -15,6 +15,9 @@ from typing import Final
 from grpc import RpcError, aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from protos.roost.v1 import admin_pb2_grpc
+from server.control.driver import Driver
+from server.control.operations.servicer import AdminServicer
 from server.control.plane_reader import PlaneReader
 from server.settings import join_address
 
@@ -31,8 +34,11 @@ OPTIONS: Final = (("grpc.so_reuseport", 1), ("grpc.max_receive_message_length", 
 class Admin:
     """Call `start`, keep `follow` running, call `stop`."""
 
-    def __init__(self, reader: PlaneReader, host: str, port: int) -> None:
+    def __init__(self, reader: PlaneReader, driver: Driver, host: str, port: int) -> None:
+        """driver: started already."""
         self._reader = reader
+        self._driver = driver
+        self._operations = AdminServicer(driver)
         self._address = join_address(host, port)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs know only the threaded one
         self._server = aio.server(options=OPTIONS)
@@ -57,12 +63,13 @@ class Admin:
 
     async def _serve(self) -> None:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        admin_pb2_grpc.add_AdminServicer_to_server(self._operations, self._server)  # type: ignore[no-untyped-call]
         self._server.add_insecure_port(self._address)
         await self._server.start()
 
     async def _tell(self) -> None:
         status = health_pb2.HealthCheckResponse
-        ready = self._reader.readiness(time.monotonic_ns()).ready
+        ready = self._reader.readiness(time.monotonic_ns()).ready and not self._driver.not_serving()
         await self._health.set("", status.SERVING if ready else status.NOT_SERVING)
 
     async def _keep_answering(self) -> None:

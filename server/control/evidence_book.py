@@ -11,12 +11,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 from native.plane.evidence import Cell
 from native.plane.routes import Route, SeatRef
-from registry_client.placing import place_file
 
 FORMAT: Final = 1
 KEPT_OPEN: Final = 16  # weight epochs of a model whose cells workers may still write
@@ -221,16 +219,3 @@ def _read_open(entry: Mapping[str, Any]) -> _Open:
 def _counts(numbers: Iterable[int]) -> Counts:
     requests, errors, non_finite, timeouts = (int(number) for number in numbers)
     return requests, errors, non_finite, timeouts
-
-
-def read_book(path: Path, boot: str) -> EvidenceBook:
-    """The book of a state folder, an empty one where there is none. Raises ValueError, OSError."""
-    try:
-        return EvidenceBook.decode(path.read_bytes(), boot)
-    except FileNotFoundError:
-        return EvidenceBook(boot)
-
-
-def write_book(path: Path, data: bytes) -> None:
-    """Replaces it whole. Raises OSError."""
-    place_file(path, data)

@@ -15,6 +15,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from server.control.driver import Driver
+from server.control.lifecycle_metrics import LifecycleCollector
 from server.control.metrics import PlaneCollector
 from server.control.plane_reader import PlaneReader, WorkerView
 
@@ -32,10 +34,11 @@ PAGE: Final = """<!doctype html>
 """
 
 
-def application(reader: PlaneReader, listen: str) -> Starlette:
-    """listen: the address of the predictions, to be shown."""
+def application(reader: PlaneReader, driver: Driver, listen: str) -> Starlette:
+    """listen: the address of the predictions, to be shown. driver: started already."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(PlaneCollector(reader))
+    registry.register(LifecycleCollector(driver))
 
     async def metrics(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
@@ -45,9 +48,14 @@ def application(reader: PlaneReader, listen: str) -> Starlette:
         return JSONResponse({"live": True})
 
     async def ready(request: Request) -> Response:
-        readiness = reader.readiness(time.monotonic_ns())
-        body = {"ready": readiness.ready, "workers": [_shown(worker) for worker in readiness.workers]}
-        return JSONResponse(body, status_code=200 if readiness.ready else 503, headers={"cache-control": "no-store"})
+        readiness, reasons = reader.readiness(time.monotonic_ns()), driver.not_serving()
+        is_ready = readiness.ready and not reasons
+        body = {
+            "ready": is_ready,
+            "reasons": list(reasons),
+            "workers": [_shown(worker) for worker in readiness.workers],
+        }
+        return JSONResponse(body, status_code=200 if is_ready else 503, headers={"cache-control": "no-store"})
 
     async def page(request: Request) -> Response:
         return HTMLResponse(PAGE.format(listen=listen))

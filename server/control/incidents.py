@@ -101,8 +101,7 @@ class IncidentWatch:
         self._hung[block.index] = count
         if count == 0:
             return  # a new process in the place of the one that had counted
-        # Whether the words hold a seat or a seat + 1 is the worker's to say, and written down beside it.
-        seat, generation = int(block.routing[HUNG_SEAT]) - 1, int(block.routing[HUNG_GENERATION])
+        seat, generation = int(block.routing[HUNG_SEAT]), int(block.routing[HUNG_GENERATION])
         detail = f"a run in worker {block.index} took too long and was ended"
         yield Incident(IncidentKind.HUNG, block.index, seat, generation, detail)
 

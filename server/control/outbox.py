@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from collections.abc import Callable, Hashable
 from typing import Final, Generic, TypeVar
 
@@ -88,9 +87,9 @@ class Outbox(Generic[Item]):
 
     async def drained(self, wait_s: float) -> bool:
         """True once nothing waits; False where that takes longer."""
-        deadline = time.monotonic() + wait_s
         try:
-            await asyncio.wait_for(self._emptied.wait(), max(0.0, deadline - time.monotonic()))
+            async with asyncio.timeout(wait_s):
+                await self._emptied.wait()
         except TimeoutError:
             return False
         return True

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -80,26 +80,28 @@ class RoutePublisher:
             pin_allowed=self._pin_allowed,
         )
 
-    def publish(self, changes: dict[int, Route], decision: str | None, *, urgent: bool) -> int:
-        """The decision into the ring, then the table. Raises RingFull, unless urgent, before anything is written."""
+    def publish(self, changes: Mapping[int, Route], decisions: Sequence[str], *, urgent: bool) -> int:
+        """The decisions into the ring, then the table. Raises RingFull, unless urgent, before anything is written."""
         if not urgent and not self._tables.seen_by_all(self.epoch - RING_KEPT):
             raise RingFull(f"routes: a worker has not seen epoch {self.epoch - RING_KEPT} yet")
         for model, route in changes.items():
             before = self._routes[model]
             if route.canary is not None and (before.canary is None or before.salt != route.salt):
                 clear_first_events(self._plane, model)
-        if decision is not None:
+        for decision in decisions:
             self._ring.append(decision)
         routes = [changes.get(model, route) for model, route in enumerate(self._routes)]
         self.epoch = self._tables.publish(routes, urgent=True)
         self._routes = routes
         return self.epoch
 
-    async def publish_soon(self, changes: dict[int, Route], decision: str | None, *, urgent: bool = False) -> int:
+    async def publish_soon(
+        self, changes: Mapping[int, Route], decisions: Sequence[str], *, urgent: bool = False
+    ) -> int:
         """As `publish`; waits for a worker that lags, then goes on without it: it will notice that it was overtaken."""
         deadline = time.monotonic() + RING_WAIT_S
         while True:
             try:
-                return self.publish(changes, decision, urgent=urgent or time.monotonic() >= deadline)
+                return self.publish(changes, decisions, urgent=urgent or time.monotonic() >= deadline)
             except RingFull:
                 await asyncio.sleep(RING_RETRY_S)

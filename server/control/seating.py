@@ -49,6 +49,10 @@ class Seating:
         """Those that hold an artifact, banned ones too."""
         return tuple(seat for seat in self._table.read() if seat.wanted)
 
+    def everything(self) -> tuple[Seat, ...]:
+        """All seats, those that are being emptied among them: a route may still name one."""
+        return self._table.read()
+
     def find(self, model: int, digest: str) -> Seat | None:
         """The seat that an artifact has."""
         for seat in self.seats():

@@ -7,7 +7,8 @@ import pytest
 
 from native.plane.evidence import Cell
 from native.plane.routes import Route, SeatRef
-from server.control.evidence_book import KEPT_OPEN, EvidenceBook, read_book, write_book
+from server.control.evidence_book import KEPT_OPEN, EvidenceBook
+from server.control.state_folder import StateFolder
 
 STABLE, CANARY = SeatRef(0, 1), SeatRef(1, 1)
 DIGEST = "c" * 64
@@ -79,17 +80,18 @@ def test_the_next_control_process_goes_on_where_the_last_one_ended() -> None:
 def test_a_digest_that_is_deployed_again_after_a_restart_of_the_server_keeps_its_record(tmp_path: Path) -> None:
     book = book_with(5)
     book.collect([cell(CANARY, 5, 100, 9), cell(STABLE, 5, 1000)])
-    write_book(tmp_path / "evidence.json", book.encode())
-    again = read_book(tmp_path / "evidence.json", "another boot")
+    StateFolder(tmp_path).write_evidence(book.encode())
+    again = StateFolder(tmp_path).read_evidence("another boot")
     again.begin(0, "m", DIGEST, route(9))
     again.collect([cell(CANARY, 9, 1), cell(CANARY, 5, 50)])  # seat 1, generation 1 of the new plane is something else
     assert [record.canary for record in again.records("m", DIGEST)] == [(100, 9, 0, 0), (1, 0, 0, 0)]
     assert again.records("other", DIGEST) == ()
 
 
-def test_no_book_is_an_empty_book_and_a_damaged_one_is_refused(tmp_path: Path) -> None:
-    assert read_book(tmp_path / "evidence.json", "boot").records("m", DIGEST) == ()
+def test_no_book_is_an_empty_book_and_so_is_a_damaged_one(tmp_path: Path) -> None:
+    assert StateFolder(tmp_path / "none").read_evidence("boot").records("m", DIGEST) == ()
     for text in ("", "[]", '{"format":2}', json.dumps({"format": 1, "boot": "b", "closed": [3], "open": []})):
-        (tmp_path / "evidence.json").write_text(text)
         with pytest.raises(ValueError):
-            read_book(tmp_path / "evidence.json", "boot")
+            EvidenceBook.decode(text.encode(), "boot")
+        (tmp_path / "evidence.json").write_text(text)
+        assert StateFolder(tmp_path).read_evidence("boot").records("m", DIGEST) == ()

@@ -8,12 +8,13 @@ from starlette.testclient import TestClient
 from native.plane.layout import HEADER_HEARTBEAT_NS, Plane, WorkerState
 from server.control.http import application
 from server.control.plane_reader import STALE_AFTER_NS, PlaneReader
+from tests.control.driven_server import started_driver
 
 STATES = list(WorkerState)
 
 
 def answer(plane: Plane, path: str = "/health/ready"):  # type: ignore[no-untyped-def]
-    return TestClient(application(PlaneReader(plane), "127.0.0.1:8001")).get(path)
+    return TestClient(application(PlaneReader(plane), started_driver(plane), "127.0.0.1:8001")).get(path)
 
 
 @pytest.mark.parametrize("first", STATES, ids=lambda state: state.name)

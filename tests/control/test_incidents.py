@@ -50,7 +50,7 @@ def test_a_hung_run_is_told_once_and_the_count_outlives_its_worker(plane: Plane)
     watch = IncidentWatch(plane, 1 << 40)
     words[HUNG_SEAT], words[HUNG_GENERATION], words[HUNG_COUNT] = 3, 7, 1
     (incident,) = looked(watch)
-    assert (incident.kind, incident.worker, incident.seat, incident.generation) == (IncidentKind.HUNG, 0, 2, 7)
+    assert (incident.kind, incident.worker, incident.seat, incident.generation) == (IncidentKind.HUNG, 0, 3, 7)
     plane.block(0).begin(1, 2)
     assert looked(watch) == []
 

@@ -15,6 +15,7 @@ from native.plane.seqlock import publish
 from server.control.http import application
 from server.control.metrics import PlaneCollector, metric_families
 from server.control.plane_reader import PlaneReader
+from tests.control.driven_server import started_driver
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/reference/metrics.md").read_text()
 
@@ -132,7 +133,9 @@ def test_restarts_and_states_are_exported() -> None:
 def test_a_scrape_is_readable_in_both_formats(accept: str) -> None:
     plane = Plane.create(1)
     count(plane, 0, ROWS=7)
-    answer = TestClient(application(PlaneReader(plane), "h:1")).get("/metrics", headers={"accept": accept})
+    answer = TestClient(application(PlaneReader(plane), started_driver(plane), "h:1")).get(
+        "/metrics", headers={"accept": accept}
+    )
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith(accept.split(";")[0])
     assert "roost_rows_total 7.0" in answer.text

@@ -24,7 +24,7 @@ def plane() -> Plane:
 
 def test_a_table_and_its_decision_lie_in_the_plane_together(plane: Plane) -> None:
     publisher = RoutePublisher(plane, 2, pin_allowed=True)
-    epoch = publisher.publish({1: publisher.next_route(1, wanted())}, "because", urgent=False)
+    epoch = publisher.publish({1: publisher.next_route(1, wanted())}, ["because"], urgent=False)
     assert RouteTables(plane).current()[0] == epoch == publisher.epoch
     again = RoutePublisher(plane, 2, pin_allowed=True)
     assert again.routes == publisher.routes
@@ -38,7 +38,7 @@ def test_the_weight_epoch_grows_with_arms_and_weights_and_with_nothing_else(plan
     publisher = RoutePublisher(plane, 1, pin_allowed=False)
 
     def published(want: WantedRoute) -> int:
-        publisher.publish({0: publisher.next_route(0, want)}, None, urgent=False)
+        publisher.publish({0: publisher.next_route(0, want)}, [], urgent=False)
         return publisher.routes[0].weight_epoch
 
     first = published(wanted())
@@ -52,9 +52,9 @@ def test_the_weight_epoch_grows_with_arms_and_weights_and_with_nothing_else(plan
 def test_a_new_rollout_begins_without_the_first_events_of_the_last_one(plane: Plane) -> None:
     publisher = RoutePublisher(plane, 1, pin_allowed=False)
     assert first_event(plane.routing, 0, 99) == 1
-    publisher.publish({0: publisher.next_route(0, wanted())}, None, urgent=False)
+    publisher.publish({0: publisher.next_route(0, wanted())}, [], urgent=False)
     assert first_event(plane.routing, 0, 99) == 1
-    publisher.publish({0: publisher.next_route(0, wanted(ppm=90_000))}, None, urgent=False)
+    publisher.publish({0: publisher.next_route(0, wanted(ppm=90_000))}, [], urgent=False)
     assert first_event(plane.routing, 0, 99) == 0, "another weight is the same rollout"
 
 
@@ -62,15 +62,15 @@ async def test_a_worker_that_lags_is_waited_for_and_then_left_behind_and_going_h
     plane.block(0).enter(WorkerState.READY)
     publisher = RoutePublisher(plane, 1, pin_allowed=False)
     for revision in range(1, TABLES_COUNT):
-        publisher.publish({0: publisher.next_route(0, wanted(revision))}, f"{revision}", urgent=False)
+        publisher.publish({0: publisher.next_route(0, wanted(revision))}, [f"{revision}"], urgent=False)
     with pytest.raises(RingFull):
-        publisher.publish({0: publisher.next_route(0, wanted(90))}, "90", urgent=False)
+        publisher.publish({0: publisher.next_route(0, wanted(90))}, ["90"], urgent=False)
     assert publisher.decisions.read()[-1][1] != "90", "refused before anything was written"
     began = time.monotonic()
-    await publisher.publish_soon({0: publisher.next_route(0, wanted(91))}, "91", urgent=True)
+    await publisher.publish_soon({0: publisher.next_route(0, wanted(91))}, ["91"], urgent=True)
     assert time.monotonic() - began < RING_WAIT_S / 2
-    await publisher.publish_soon({0: publisher.next_route(0, wanted(92))}, "92")
+    await publisher.publish_soon({0: publisher.next_route(0, wanted(92))}, ["92"])
     assert time.monotonic() - began >= RING_WAIT_S
     plane.block(0).routing[SEEN_EPOCH] = publisher.epoch
     assert publisher.following(publisher.epoch)
-    publisher.publish({0: publisher.next_route(0, wanted(93))}, "93", urgent=False)
+    publisher.publish({0: publisher.next_route(0, wanted(93))}, ["93"], urgent=False)

@@ -65,7 +65,7 @@ def test_a_banned_artifact_has_no_seat_and_gets_another_generation(plane: Plane)
 def test_a_seat_is_given_to_others_only_when_it_is_empty_everywhere_and_unrouted(plane: Plane) -> None:
     seating = Seating(plane)
     seats = [seating.take(0, "1", f"{number:064x}") for number in range(SEATS_MAX)]
-    with pytest.raises(NoSeat, match="all 32 seats are taken"):
+    with pytest.raises(NoSeat, match=f"all {SEATS_MAX} seats are taken"):
         seating.take(0, "1", A)
     RouteTables(plane).publish([Route(stable=seating.ref(0, seats[3].digest))])
     worker = WorkerSeats(plane.block(0))

@@ -1,0 +1,420 @@
+"""The driver: keeps each model's state, lets `lifecycle.step` decide, and does what it says, in order.
+
+One a server, in the control process's loop. Events come from operators (`commands`), from looks at the plane
+(`looks`), from loads and from the registry. Always: one event at a time; the route with its decision is published
+first, journal and registry follow through outboxes and never hold a decision up; a restart finds in the plane what was
+decided, and makes up for what was not written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from native.plane.evidence import EvidenceReader
+from native.plane.layout import PLANE_STARTED_UTC_NS, Plane, WorkerState
+from native.plane.routes import Route, SeatRef
+from native.plane.routing import SEEN_EPOCH
+from server.control.artifact_source import ArtifactSource
+from server.control.decision_text import Decision, decision_text
+from server.control.event_log import EventLog, utc_text
+from server.control.incidents import IncidentWatch
+from server.control.journal_file import JournalFile
+from server.control.judging import Look
+from server.control.loading import ArtifactLoader, LoadRefused, TryArtifact
+from server.control.outbox import Outbox
+from server.control.plane_lock import own_plane
+from server.control.recovery import NOTES, begin, follow, missing, requests_of
+from server.control.registry_projection import Projection, project
+from server.control.route_publisher import RoutePublisher, WantedRoute
+from server.control.seating import Seating
+from server.control.slow_calls import SlowCalls
+from server.control.state_document import state_document
+from server.control.state_folder import KeptState, StateFolder
+from server.lifecycle.actions import Action, Journal, Load, ProjectRegistry, StoreRoute, Unload
+from server.lifecycle.events import Event, Loaded, LoadFailed, Request
+from server.lifecycle.explain import told
+from server.lifecycle.journal import BrokenJournal, Line
+from server.lifecycle.state import Artifact, ModelState
+from server.lifecycle.step import step
+from server.processes import ModelPin
+from server.settings import Settings
+
+log = logging.getLogger("roost.control")
+
+LOCK_WAIT_S: Final = 10.0
+LINES_KEPT: Final = 2000
+STOP_WAIT_S: Final = 1.0
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model of the settings. index: its place there, and in the plane. in_registry: not a bare file."""
+
+    index: int
+    name: str
+    in_registry: bool
+
+
+class Driver:
+    """Call `start`, keep `run` running, call `stop`."""
+
+    def __init__(
+        self, plane: Plane, settings: Settings, pins: Sequence[ModelPin], source: ArtifactSource, trial: TryArtifact
+    ) -> None:
+        self._plane = plane
+        self._pins = pins
+        self.settings = settings
+        self.source = source
+        with_registry = settings.registry.location is not None
+        self.models = {
+            pin.name: Served(index, pin.name, with_registry and settings.models[index].onnx is None)
+            for index, pin in enumerate(pins)
+        }
+        self.events = EventLog()
+        self.alerts: dict[str, str] = {}
+        self.seating = Seating(plane)
+        self.incidents = IncidentWatch(plane, settings.trial.worker_memory_bytes_max)
+        self.looks: dict[str, Look] = {}  # of the canaries there are
+        self.last_looks: dict[str, Look] = {}  # of the last canary each
+        self.aliases: dict[str, Mapping[str, tuple[str, ...]]] = {}  # the registry's, by model and version
+        self.last_entries: dict[str, Mapping[str, Any]] = {}
+        self.requests_done: tuple[tuple[str, str], ...] = ()
+        self.folder = StateFolder(settings.lifecycle.state if with_registry else None)
+        self.journal = JournalFile(settings.lifecycle.state) if with_registry else None
+        self._lock = own_plane(plane.fd)
+        self._one_at_a_time = asyncio.Lock()
+        self._kept: dict[str, KeptState] = {}
+        self._loads: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._changed = asyncio.Event()
+        self._reader = EvidenceReader(plane)
+        self._loader = ArtifactLoader(source, self.seating, self.incidents, settings.trial, trial)
+        self._entries: list[Mapping[str, Any]] = []
+        self.decisions_counted: Counter[tuple[str, str]] = Counter()
+        self._appended = 0
+        self.journal_box: Outbox[Mapping[str, Any]] = Outbox("journal", self._append, self._alerting("journal"))
+        self.registry_box: Outbox[Projection] = Outbox("registry", self._project, self._alerting("registry"))
+        self.states_box: Outbox[tuple[KeptState, ...]] = Outbox(
+            "states", self.folder.write_states, self._alerting("states")
+        )
+        self.evidence_box: Outbox[bytes] = Outbox("evidence", self.folder.write_evidence, self._alerting("evidence"))
+
+    # --- Life --------------------------------------------------------------------------------------------------------
+    async def start(self) -> None:
+        """Finds or makes the first routes. Raises PlaneHeld where another process writes them."""
+        self._lock.take(LOCK_WAIT_S)
+        self.publisher = RoutePublisher(self._plane, len(self.models), pin_allowed=self.settings.lifecycle.pin_allowed)
+        self.book = self.folder.read_evidence(str(int(self._plane.words[PLANE_STARTED_UTC_NS])))
+        kept = self.folder.read_states()
+        lines = await SlowCalls("journal-read").call(self._read_lines)
+        self._entries = [line.entry for line in lines[-LINES_KEPT:]]
+        if self.publisher.epoch == 0:
+            self._begin(kept, lines)
+        else:
+            self._follow(kept, lines)
+        self.requests_done = requests_of([*(line.entry for line in lines), *self._entries])
+        for name, served in self.models.items():
+            self._load_what_is_needed(name, served)
+        self._keep_states()
+
+    async def run(self) -> None:
+        """For ever."""
+        async with asyncio.TaskGroup() as group:
+            for box in self.boxes.values():
+                group.create_task(box.run())
+
+    async def stop(self) -> None:
+        """Gives what waits a moment to be written."""
+        for task in self._loads.values():
+            task.cancel()
+        self.evidence_box.put("evidence", self.book.encode())
+        await asyncio.gather(*(box.drained(STOP_WAIT_S) for box in self.boxes.values()))
+        self._lock.release()
+
+    # --- What others ask ---------------------------------------------------------------------------------------------
+    def state(self, name: str) -> ModelState:
+        return self._kept[name].model
+
+    def kept(self, name: str) -> KeptState:
+        return self._kept[name]
+
+    def route(self, name: str) -> Route:
+        return self.publisher.routes[self.models[name].index]
+
+    def now(self) -> tuple[int, str]:
+        """(monotonic nanoseconds, UTC)."""
+        return time.monotonic_ns(), utc_text(time.time())
+
+    @property
+    def boxes(self) -> Mapping[str, Outbox[Any]]:
+        """What waits to be written, by where it goes."""
+        return {
+            "journal": self.journal_box,
+            "registry": self.registry_box,
+            "states": self.states_box,
+            "evidence": self.evidence_box,
+        }
+
+    @property
+    def registry_up(self) -> bool:
+        return not any(key.startswith("registry") for key in self.alerts)
+
+    @property
+    def entries(self) -> Sequence[Mapping[str, Any]]:
+        """The journal's newest entries, those that wait to be written among them; oldest first."""
+        return self._entries
+
+    def workers(self) -> tuple[int, int]:
+        """How many serve, and how many of them follow the current table."""
+        blocks = [self._plane.block(index) for index in range(self._plane.workers)]
+        serving = [block for block in blocks if block.state is WorkerState.READY]
+        return len(serving), sum(int(block.routing[SEEN_EPOCH]) >= self.publisher.epoch for block in serving)
+
+    def why_not_serving(self, name: str) -> str:
+        """Empty where a stable version answers."""
+        model = self.state(name)
+        if model.stable is not None:
+            return ""
+        if model.coming is not None:
+            return f"{name}: no safe version is loaded; version {model.coming.version} is being loaded"
+        reasons = "; ".join(f"{digest[:12]}: {why}" for digest, why in model.quarantine.items()) or "none is known"
+        return f"{name}: no safe version is left ({reasons}). Push a good version, or release one from quarantine"
+
+    def not_serving(self) -> tuple[str, ...]:
+        """Why the server is not ready: a line for each model that nothing serves."""
+        return tuple(why for why in map(self.why_not_serving, self.models) if why)
+
+    async def changed(self) -> None:
+        """Returns when any model's state has changed."""
+        await self._changed.wait()
+
+    async def apply(self, name: str, event: Event, request: str = "", if_revision: int | None = None) -> ModelState:
+        """Decides and acts. request: an operator's request as a fingerprint. Raises Refused, StaleRevision."""
+        async with self._one_at_a_time:
+            model = self._kept[name].model
+            if if_revision is not None and if_revision != model.revision:
+                raise StaleRevision(if_revision, model.revision)
+            after, actions = step(model, event)
+            await self._act(name, model, after, actions, request if isinstance(event, Request) else "")
+            return self._kept[name].model
+
+    def collect(self) -> None:
+        """Every worker's counts, into the book."""
+        self.book.collect(self._reader.read())
+
+    def alert(self, key: str, text: str | None) -> None:
+        """None: it is over."""
+        if text is not None and self.alerts.get(key) != text:
+            self.alerts[key] = text
+            self.events.append("alert", f"{key}: {text}")
+        elif text is None and self.alerts.pop(key, None) is not None:
+            self.events.append("alert_over", key)
+
+    # --- Doing -------------------------------------------------------------------------------------------------------
+    async def _act(
+        self, name: str, before: ModelState, after: ModelState, actions: Sequence[Action], request: str
+    ) -> None:
+        served = self.models[name]
+        known = self._kept[name]
+        released = (known.released | (before.quarantine.keys() - after.quarantine.keys())) - after.quarantine.keys()
+        kept = KeptState(after, frozenset(released))
+        stored = False
+        for action in actions:
+            match action:
+                case StoreRoute():
+                    await self._store(served, kept, _signed(action.entry, request), action.urgent)
+                    stored = True
+                case Journal():
+                    self._write(_signed(action.entry, request))
+                case ProjectRegistry():
+                    self._tell_registry(served)
+                case Load():
+                    self._begin_load(served, action.artifact)
+                case Unload():
+                    self._unload(served, action.artifact)
+        if not stored:
+            self._kept[name] = kept
+        else:
+            self._keep_states()
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _store(self, served: Served, kept: KeptState, entry: Mapping[str, Any], urgent: bool) -> None:
+        self.collect()
+        route = self._route(served, kept.model)
+        canary = kept.model.canary.artifact.digest if kept.model.canary is not None else None
+        self.book.begin(served.index, served.name, canary, route)
+        text = decision_text(Decision(entry, _document(kept)))
+        await self.publisher.publish_soon({served.index: route}, [text], urgent=urgent)
+        self._kept[served.name] = kept
+        self.last_entries[served.name] = entry
+        if kept.model.canary is None:
+            self.looks.pop(served.name, None)
+        self.decisions_counted[served.name, str(entry["kind"])] += 1
+        log.info("%s", told(entry), extra={"fields": {"model": served.name, "revision": kept.model.revision}})
+        self.events.append("decision", told(entry), model=served.name, detail=entry)
+
+    def _route(self, served: Served, model: ModelState) -> Route:
+        def ref(artifact: Artifact | None) -> SeatRef | None:
+            return self.seating.ref(served.index, None if artifact is None else artifact.digest)
+
+        canary = model.canary if model.canary is not None and model.canary.started else None
+        return self.publisher.next_route(
+            served.index,
+            WantedRoute(
+                revision=model.revision,
+                stable=ref(model.stable),
+                canary=ref(None if canary is None else canary.artifact),
+                shadow=ref(model.shadow if model.shadow_started else None),
+                last_safe=ref(model.last_safe),
+                canary_ppm=model.weight_ppm,
+                salt=0 if canary is None else canary.salt,
+            ),
+        )
+
+    def _write(self, entry: Mapping[str, Any]) -> None:
+        self._entries.append(entry)
+        del self._entries[:-LINES_KEPT]
+        if entry.get("kind") in NOTES:
+            self.events.append("note", told(entry), model=str(entry.get("model")), detail=entry)
+        self._appended += 1
+        self.journal_box.put(self._appended, entry)
+
+    def _tell_registry(self, served: Served) -> None:
+        if served.in_registry:
+            head = "" if self.journal is None else str(self.journal.head)
+            self.registry_box.put(served.name, Projection(self._kept[served.name], head))
+
+    def _keep_states(self) -> None:
+        self.states_box.put("states", tuple(self._kept[name] for name in self.models))
+
+    # --- Loading -----------------------------------------------------------------------------------------------------
+    def _begin_load(self, served: Served, artifact: Artifact) -> None:
+        key = (served.name, artifact.digest)
+        if key not in self._loads:
+            self._loads[key] = asyncio.create_task(self._load(served, artifact))
+
+    async def _load(self, served: Served, artifact: Artifact) -> None:
+        name, what = served.name, f"version {artifact.version} ({artifact.digest[:12]})"
+        self.events.append("loading", f"{what} is being loaded", model=name)
+        stable = self.state(name).stable
+        try:
+            await self._loader.load(served.index, name, artifact, None if stable is None else stable.digest)
+            refusal = None
+        except LoadRefused as error:
+            refusal = str(error)
+        finally:
+            key = (name, artifact.digest)
+            if self._loads.get(key) is asyncio.current_task():  # not one that was begun since this one was cancelled
+                del self._loads[key]
+        now_ns, at_utc = self.now()
+        if refusal is None:
+            self.events.append("loaded", f"{what} is loaded at every worker", model=name)
+            await self.apply(name, Loaded(now_ns=now_ns, at_utc=at_utc, digest=artifact.digest))
+        else:
+            log.warning("%s is refused", what, extra={"fields": {"model": name, "reason": refusal}})
+            self.events.append("load_failed", f"{what} is refused: {refusal}", model=name)
+            failed = LoadFailed(now_ns=now_ns, at_utc=at_utc, digest=artifact.digest, reason=refusal)
+            await self.apply(name, failed)
+
+    def _unload(self, served: Served, artifact: Artifact) -> None:
+        task = self._loads.pop((served.name, artifact.digest), None)
+        if task is not None:
+            task.cancel()
+        self.seating.give_back(served.index, artifact.digest)
+
+    def _load_what_is_needed(self, name: str, served: Served) -> None:
+        """After a start: what no seat has, and what was being loaded."""
+        model = self.state(name)
+        seated = {digest for digest in model.needed if self.seating.find(served.index, digest) is not None}
+        started = {artifact.digest for artifact in (model.stable, model.last_safe) if artifact is not None}
+        if model.canary is not None and model.canary.started:
+            started.add(model.canary.artifact.digest)
+        if model.shadow is not None and model.shadow_started:
+            started.add(model.shadow.digest)
+        self._kept[name] = replace(self._kept[name], model=replace(model, ready=frozenset(seated & started)))
+        for digest, artifact in model.needed.items():
+            # What is banned has ended a worker: the next look takes it home.
+            if digest not in seated & started and not self.seating.banned(served.index, digest):
+                self._begin_load(served, artifact)
+        for seat in self.seating.seats():
+            if seat.model == served.index and seat.digest not in model.needed:
+                self.seating.give_back(served.index, seat.digest)
+
+    # --- Beginning ---------------------------------------------------------------------------------------------------
+    def _begin(self, kept: Mapping[str, KeptState], lines: Sequence[Line]) -> None:
+        now_ns, at_utc = self.now()
+        routes, texts, entries = {}, [], []
+        for pin, served in zip(self._pins, self.models.values(), strict=True):
+            beginning = begin(pin, kept.get(pin.name), lines, now_ns, at_utc)
+            model = beginning.kept.model
+            if model.stable is not None:
+                self.seating.take(served.index, model.stable.version, model.stable.digest)
+            self._kept[pin.name] = beginning.kept
+            routes[served.index] = self._route(served, model)
+            texts.append(decision_text(Decision(beginning.entry, _document(beginning.kept))))
+            entries.append(beginning.entry)
+        if not routes:
+            return
+        self.publisher.publish(routes, texts, urgent=True)
+        for entry in entries:
+            self.last_entries[str(entry["model"])] = entry
+            self.events.append("decision", told(entry), model=str(entry["model"]), detail=entry)
+            self._write(entry)
+
+    def _follow(self, kept: Mapping[str, KeptState], lines: Sequence[Line]) -> None:
+        texts = [text for _, text in self.publisher.decisions.read()]
+        names = list(self.models)
+        followed = follow(names, self.publisher.routes, self.seating.everything(), texts, kept)
+        for entry in missing(followed.decisions, lines):
+            self._write(entry)
+        for decision in followed.decisions:
+            self.last_entries[str(decision.entry["model"])] = decision.entry
+        for one, served in zip(followed.kept, self.models.values(), strict=True):
+            self._kept[served.name] = one
+            canary = one.model.canary.artifact.digest if one.model.canary is not None else None
+            self.book.begin(served.index, served.name, canary, self.route(served.name))
+            if self.last_entries.get(served.name, {}).get("kind") != "started":
+                self._tell_registry(served)
+        self.events.append("control_restarted", "the control process was started again and found its decisions")
+
+    # --- In threads --------------------------------------------------------------------------------------------------
+    def _read_lines(self) -> tuple[Line, ...]:
+        if self.journal is None:
+            return ()
+        try:
+            return self.journal.lines()
+        except (OSError, BrokenJournal) as error:
+            log.error("the journal can't be read", extra={"fields": {"reason": str(error)}})
+            return ()
+
+    def _append(self, entry: Mapping[str, Any]) -> None:
+        if self.journal is not None:
+            self.journal.append(entry)
+
+    def _project(self, projection: Projection) -> None:
+        project(self.source.opened(), projection)
+
+    def _alerting(self, key: str) -> Callable[[str | None], None]:
+        return lambda reason: self.alert(key, reason)
+
+
+class StaleRevision(Exception):
+    """An operator's precondition does not hold."""
+
+    def __init__(self, expected: int, current: int) -> None:
+        super().__init__(f"expected revision {expected}, is {current}")
+        self.expected, self.current = expected, current
+
+
+def _signed(entry: Mapping[str, Any], request: str) -> Mapping[str, Any]:
+    return {**entry, "request": request} if request and entry.get("request_id") else entry
+
+
+def _document(kept: KeptState) -> dict[str, Any]:
+    return {**state_document(kept.model), "released": sorted(kept.released)}

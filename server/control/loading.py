@@ -1,0 +1,124 @@
+"""Loading an artifact: the bundle into the cache, the trial, a seat, and every worker ready.
+
+Used by the driver for each `Load`. Always: what can't fit, or fails anywhere, raises LoadRefused with a reason in one
+line, before a route names it; its seat is given back then. A cancelled load gives back what it took.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from registry_client.errors import ArtifactError
+from server.control.artifact_source import ArtifactSource, SourceTimeout
+from server.control.incidents import IncidentWatch
+from server.control.seating import NoSeat, Seating, Standing
+from server.lifecycle.state import Artifact
+from server.settings import TrialSettings
+
+log = logging.getLogger("roost.control")
+
+POLL_S: Final = 0.02
+SEAT_WAIT_S: Final = 15.0  # for a seat that is being emptied
+
+
+class LoadRefused(RuntimeError):
+    """Why the artifact can't be served, in one line."""
+
+
+@dataclass(frozen=True)
+class TrialOutcome:
+    """ok: False with the reason, in one line. rss_bytes: what it took to hold the artifact."""
+
+    ok: bool
+    reason: str = ""
+    rss_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class TrialTask:
+    """What is to be tried: an artifact of the cache. stable_digest: whose signature it must have; None where any."""
+
+    name: str
+    artifact: Artifact
+    stable_digest: str | None
+
+
+TryArtifact = Callable[[TrialTask], Awaitable[TrialOutcome]]
+
+
+class ArtifactLoader:
+    """One server's."""
+
+    def __init__(
+        self,
+        source: ArtifactSource,
+        seating: Seating,
+        incidents: IncidentWatch,
+        settings: TrialSettings,
+        try_artifact: TryArtifact,
+    ) -> None:
+        self._source = source
+        self._seating = seating
+        self._incidents = incidents
+        self._settings = settings
+        self._try_artifact = try_artifact
+
+    async def load(self, model: int, name: str, artifact: Artifact, stable_digest: str | None) -> None:
+        """Returns once every worker that serves holds it. Raises LoadRefused."""
+        if self._seating.find(model, artifact.digest) is None:
+            await self._cached(name, artifact)
+            await self._tried(TrialTask(name, artifact, stable_digest))
+        try:
+            await self._seated(model, artifact)
+        except BaseException:
+            self._seating.give_back(model, artifact.digest)
+            raise
+
+    async def _cached(self, name: str, artifact: Artifact) -> None:
+        try:
+            await self._source.held(name, artifact.version, artifact.digest)
+        except (ArtifactError, SourceTimeout, OSError) as error:
+            raise LoadRefused(str(error)) from error
+
+    async def _tried(self, task: TrialTask) -> None:
+        outcome = await self._try_artifact(task)
+        if not outcome.ok:
+            raise LoadRefused(outcome.reason)
+        limit, held = self._settings.worker_memory_bytes_max, self._incidents.largest_bytes()
+        if held + outcome.rss_bytes > limit:
+            raise LoadRefused(
+                f"memory: expected at most {limit} bytes in a worker (trial.worker_memory_bytes_max), got {held} in "
+                f"use and {outcome.rss_bytes} more for this version. Raise the limit, or take something out."
+            )
+
+    async def _seated(self, model: int, artifact: Artifact) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + SEAT_WAIT_S
+        while True:
+            try:
+                seat = self._seating.take(model, artifact.version, artifact.digest)
+                break
+            except NoSeat as error:
+                if loop.time() >= until:
+                    raise LoadRefused(f"seats: {error}") from error
+                await asyncio.sleep(POLL_S)
+        until = loop.time() + self._settings.load_timeout_s
+        while True:
+            if self._seating.banned(model, artifact.digest):
+                raise LoadRefused("a worker ended while it loaded or ran this version")
+            holding = self._seating.holding(seat)
+            if holding.standing is Standing.READY:
+                return
+            if holding.standing is Standing.FAILED:
+                raise LoadRefused(holding.failure)
+            # Without a worker that serves, nothing can become ready: that is not this version's fault.
+            if loop.time() >= until and holding.serving:
+                raise LoadRefused(
+                    f"workers: expected all to hold it within {self._settings.load_timeout_s:g} s "
+                    f"(trial.load_timeout_s), got {holding.ready} of {holding.serving}."
+                )
+            await asyncio.sleep(POLL_S)

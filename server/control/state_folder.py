@@ -1,0 +1,105 @@
+"""The state folder: what one server keeps over its restarts, beside the journal.
+
+    journal.jsonl   every decision (journal_file)
+    states.json     each model's state after its last decision
+    served.json     each model's stable version: what to start with where the registry is down
+    evidence.json   what was counted for and against each canary (evidence_book)
+
+Used by the driver and by recovery; blocks. Always: each file is replaced whole; one that is missing or damaged is as if
+it were not there, and is said to be so.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from registry_client.placing import place_file
+from server.control.evidence_book import EvidenceBook
+from server.control.state_document import read_state, state_document
+from server.lifecycle.state import ModelState
+
+log = logging.getLogger("roost.control")
+
+FORMAT: Final = 1
+STATES, SERVED, EVIDENCE = "states.json", "served.json", "evidence.json"
+
+
+@dataclass(frozen=True)
+class KeptState:
+    """released: digests that were let out of quarantine here, whatever the registry's document still says."""
+
+    model: ModelState
+    released: frozenset[str] = field(default_factory=frozenset)
+
+
+class StateFolder:
+    """path: None keeps nothing, for a server that serves files only."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+
+    def write_states(self, states: Iterable[KeptState]) -> None:
+        """Raises OSError."""
+        if self.path is None:
+            return
+        kept = tuple(states)
+        self.path.mkdir(parents=True, exist_ok=True)
+        documents = [{"state": state_document(one.model), "released": sorted(one.released)} for one in kept]
+        place_file(self.path / STATES, _encode({"format": FORMAT, "models": documents}))
+        served = {
+            one.model.name: {"version": one.model.stable.version, "digest": one.model.stable.digest}
+            for one in kept
+            if one.model.stable is not None
+        }
+        place_file(self.path / SERVED, _encode(served))
+
+    def read_states(self) -> Mapping[str, KeptState]:
+        """By model."""
+        document = self._read(STATES)
+        if document is None:
+            return {}
+        try:
+            kept = [
+                KeptState(read_state(one["state"]), frozenset(map(str, one["released"]))) for one in document["models"]
+            ]
+        except (KeyError, TypeError, ValueError) as error:
+            log.warning("%s is damaged, and is left out", STATES, extra={"fields": {"reason": str(error)}})
+            return {}
+        return {one.model.name: one for one in kept}
+
+    def write_evidence(self, data: bytes) -> None:
+        """Raises OSError."""
+        if self.path is not None:
+            self.path.mkdir(parents=True, exist_ok=True)
+            place_file(self.path / EVIDENCE, data)
+
+    def read_evidence(self, boot: str) -> EvidenceBook:
+        if self.path is None:
+            return EvidenceBook(boot)
+        try:
+            return EvidenceBook.decode((self.path / EVIDENCE).read_bytes(), boot)
+        except FileNotFoundError:
+            return EvidenceBook(boot)
+        except (OSError, ValueError) as error:
+            log.warning("%s is damaged, and is left out", EVIDENCE, extra={"fields": {"reason": str(error)}})
+            return EvidenceBook(boot)
+
+    def _read(self, name: str) -> Any:
+        if self.path is None:
+            return None
+        try:
+            return json.loads((self.path / name).read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            log.warning("%s is damaged, and is left out", name, extra={"fields": {"reason": str(error)}})
+            return None
+
+
+def _encode(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, indent=1).encode() + b"\n"
