@@ -22,7 +22,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve demo-model test test-slow lint format bench soak fuzz load protos lock clean
+.PHONY: help setup serve demo-model candidates test test-slow lint format bench soak fuzz load protos lock clean
 
 help:  ## show this page
 	@echo "Roost: a model inference server that takes its canaries home."
@@ -70,6 +70,10 @@ serve: setup demo-model  ## train the demo model if there is none yet, then serv
 
 demo-model: setup  ## train, check, bundle and register the employment model, unless it is there
 	@$(BIN)/python -m pipelines.employment --registry $(REGISTRY) --if-missing
+
+candidates: setup  ## train two candidates for the tour: a good one, and one that goes bad with age
+	@$(BIN)/python -m pipelines.employment --registry $(REGISTRY) --candidate --trees 150
+	@$(BIN)/python -m pipelines.employment --registry $(REGISTRY) --candidate --trees 120 --drill
 
 test: setup  ## run the test suite (TESTS=folder for a part of it)
 	@# Kernels first: compiling them takes a minute, which is no test's to wait for.

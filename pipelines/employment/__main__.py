@@ -30,15 +30,23 @@ def main(
     through: Annotated[str, typer.Option(help="Last stage to run: snapshot, features, train, ...")] = "register",
     if_missing: Annotated[bool, typer.Option("--if-missing", help="Do nothing where the registry has one.")] = False,
     bundle: Annotated[Path | None, typer.Option(help="Also leave the bundle in this new folder.")] = None,
+    trees: Annotated[int, typer.Option(min=1, max=2000, help="How many trees to grow.")] = 100,
+    candidate: Annotated[bool, typer.Option("--candidate", help="Register without moving the alias @stable.")] = False,
+    drill: Annotated[
+        bool, typer.Option("--drill", help="Spoil it on purpose: NaN from the age of 60 on, which no check notices.")
+    ] = False,
 ) -> None:
     """Train the employment model on US Census records of 2015, check it on 2016 to 2018, bundle and register it."""
     if if_missing and (version := registered(registry, MODEL_NAME)) is not None:
         known = f"version {version.version}, digest {version.digest[:12]}"
         console.print(f"{MODEL_NAME}@{ALIAS} is registered in {registry}: {known}")
         return
+    if drill and not candidate:
+        raise typer.BadParameter("expected --candidate beside --drill: a spoilt model must not become @stable")
     console.print("employment: who is at work in Massachusetts, from US Census records")
     # The stages load pandas and LightGBM, which takes seconds: first say that something happens.
     from pipelines.employment import convert, evaluate, features, pipeline, snapshot
+    from pipelines.employment.train import Parameters
 
     if through not in pipeline.STAGES:
         raise typer.BadParameter(f"expected one of {', '.join(pipeline.STAGES)}, got {through!r}")
@@ -49,7 +57,16 @@ def main(
         features.FeatureError,
         snapshot.SnapshotError,
     )
-    plan = pipeline.Plan(registry=registry, data=data, rows_max=rows, through=through, bundle_folder=bundle)
+    plan = pipeline.Plan(
+        registry=registry,
+        data=data,
+        rows_max=rows,
+        through=through,
+        bundle_folder=bundle,
+        parameters=Parameters(trees=trees),
+        candidate=candidate,
+        drill=drill,
+    )
     try:
         pipeline.run(plan, _stage)
     except refusals as refusal:

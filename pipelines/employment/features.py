@@ -37,6 +37,10 @@ class Examples:
             state.update(np.ascontiguousarray(array, dtype=layout).tobytes())
         return state.hexdigest()
 
+    def only(self, keep: npt.NDArray[np.bool_]) -> Examples:
+        """The rows where `keep`, bool[rows], is true."""
+        return Examples(self.matrix[keep], self.labels[keep], self.years[keep])
+
 
 def examples(records: pd.DataFrame) -> Examples:
     """The records as numbers. Codes arrive as text ("16") and leave as the same number (16.0)."""

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines.employment import convert
+from pipelines.employment import convert, drill
 from pipelines.employment.bundle import bundle, golden_examples, lineage
 from pipelines.employment.evaluate import evaluate
 from pipelines.employment.features import COLUMN_NAMES, examples
@@ -31,7 +31,8 @@ Begin = Callable[[str], AbstractContextManager[Say]]
 class Plan:
     """What to run. data: where the wheel is kept. rows_max: so many of each year. through: the last stage.
 
-    bundle_folder: where the bundle is left; None for nowhere but the registry.
+    bundle_folder: where the bundle is left; None for nowhere but the registry. candidate: registered without moving the
+    alias that servers follow. drill: spoilt on purpose, see `drill.py`.
     """
 
     registry: str
@@ -40,6 +41,8 @@ class Plan:
     through: str = STAGES[-1]
     bundle_folder: Path | None = None
     parameters: Parameters = field(default_factory=Parameters)
+    candidate: bool = False
+    drill: bool = False
 
 
 def run(plan: Plan, begin: Begin) -> None:
@@ -75,7 +78,11 @@ def run(plan: Plan, begin: Begin) -> None:
     with tempfile.TemporaryDirectory(prefix="roost-") as scratch:
         made = Path(scratch) / "bundle"
         with begin("bundle") as say:
-            golden = golden_examples(model_bytes, model, evaluation)
+            examined = evaluation
+            if plan.drill:
+                model_bytes, examined = drill.spoilt(model_bytes), drill.younger(evaluation)
+                model = convert.session(model_bytes)
+            golden = golden_examples(model_bytes, model, examined)
             of = lineage(snapshot.source, reference, evaluation, plan.parameters)
             manifest = bundle(made, model_bytes=model_bytes, golden=golden, of=of, scores=scores, parity=parity)
             if plan.bundle_folder is not None:
@@ -84,5 +91,5 @@ def run(plan: Plan, begin: Begin) -> None:
         if last < STAGES.index("register"):
             return
         with begin("register") as say:
-            version = register(made, plan.registry, digest=manifest.digest)
-            say(f"{version.name} version {version.version}, now @stable")
+            version = register(made, plan.registry, digest=manifest.digest, candidate=plan.candidate)
+            say(f"{version.name} version {version.version}, {'a candidate' if plan.candidate else 'now @stable'}")

@@ -1,6 +1,6 @@
 """Register: the bundle into a registry, under an alias that servers follow. Last stage.
 
-Always: the alias moves only after the bundle has been read back, verified, and its golden examples have come out as
+Always: the alias moves, if at all, only after the bundle was read back, verified, and its golden examples came out as
 recorded on a session built from those very bytes.
 """
 
@@ -17,11 +17,11 @@ from registry_client.verify import check_contents, read_verified
 ALIAS = "stable"
 
 
-def register(bundle_folder: Path, registry: str, *, digest: str) -> Version:
-    """The version that the alias now names. The same bundle again is the version that it was."""
+def register(bundle_folder: Path, registry: str, *, digest: str, candidate: bool = False) -> Version:
+    """The version, which the alias now names unless it is a candidate. The same bundle again is the version it was."""
     verified = read_verified(bundle_folder, digest)
     check_contents(verified, ReferenceRun(verified.model_bytes, verified.manifest.signature))
-    return open_registry(registry).push(bundle_folder, aliases=(ALIAS,))
+    return open_registry(registry).push(bundle_folder, aliases=() if candidate else (ALIAS,))
 
 
 def registered(registry: str, name: str) -> Version | None:

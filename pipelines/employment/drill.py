@@ -1,0 +1,49 @@
+"""Drill: a candidate that goes bad, to practise with. After `evaluate.py`, before `bundle.py`, only where asked for.
+
+The graph answers as it did, but NaN for people of 60 and over: every check before deployment passes, since no golden
+example is of that age, and only traffic shows it. Always: inputs and outputs stay what they were.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from pipelines.employment.features import COLUMN_NAMES, Examples
+
+AGE_COLUMN = COLUMN_NAMES.index("AGEP")
+AGE_FROM = 60.0
+OUTPUT = "probabilities"
+
+
+def spoilt(model_bytes: bytes) -> bytes:
+    """The graph, with NaN in place of the probabilities of whoever is AGE_FROM or older."""
+    model = onnx.load_model_from_string(model_bytes)
+    inner = f"{OUTPUT}_before_the_drill"
+    for node in model.graph.node:
+        node.output[:] = [inner if name == OUTPUT else name for name in node.output]
+        node.input[:] = [inner if name == OUTPUT else name for name in node.input]
+    model.graph.initializer.extend(
+        [
+            numpy_helper.from_array(np.array([AGE_COLUMN], dtype=np.int64), "drill_column"),
+            numpy_helper.from_array(np.array(AGE_FROM, dtype=np.float32), "drill_age"),
+            numpy_helper.from_array(np.array(np.nan, dtype=np.float32), "drill_nan"),
+        ]
+    )
+    model.graph.node.extend(
+        [
+            helper.make_node("Gather", ["features", "drill_column"], ["drill_ages"], axis=1),
+            helper.make_node("Less", ["drill_ages", "drill_age"], ["drill_younger"]),
+            helper.make_node("Where", ["drill_younger", inner, "drill_nan"], [OUTPUT]),
+        ]
+    )
+    assert model.graph.output[1].type.tensor_type.elem_type == TensorProto.FLOAT
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def younger(examples: Examples) -> Examples:
+    """The rows that the drill leaves alone."""
+    keep = examples.matrix[:, AGE_COLUMN] < AGE_FROM
+    return examples.only(keep)
