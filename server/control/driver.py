@@ -1,6 +1,6 @@
 """The driver: keeps each model's state, lets `lifecycle.step` decide, and does what it says, in order.
 
-One a server, in the control process's loop. Events come from operators (`commands`), from looks at the plane
+One a server, in the control process's loop. Events come from operators (`operations`), from looks at the plane
 (`looks`), from loads and from the registry. Always: one event at a time; the route with its decision is published
 first, journal and registry follow through outboxes and never hold a decision up; a restart finds in the plane what was
 decided, and makes up for what was not written.
@@ -256,8 +256,8 @@ class Driver:
         if kept.model.canary is None:
             self.looks.pop(served.name, None)
         self.decisions_counted[served.name, str(entry["kind"])] += 1
-        log.info("%s", told(entry), extra={"fields": {"model": served.name, "revision": kept.model.revision}})
-        self.events.append("decision", told(entry), model=served.name, detail=entry)
+        log.info("%s", _sentence(entry), extra={"fields": {"model": served.name, "revision": kept.model.revision}})
+        self.events.append("decision", _sentence(entry), model=served.name, detail=entry)
 
     def _route(self, served: Served, model: ModelState) -> Route:
         def ref(artifact: Artifact | None) -> SeatRef | None:
@@ -281,7 +281,7 @@ class Driver:
         self._entries.append(entry)
         del self._entries[:-LINES_KEPT]
         if entry.get("kind") in NOTES:
-            self.events.append("note", told(entry), model=str(entry.get("model")), detail=entry)
+            self.events.append("note", _sentence(entry), model=str(entry.get("model")), detail=entry)
         self._appended += 1
         self.journal_box.put(self._appended, entry)
 
@@ -364,7 +364,7 @@ class Driver:
         self.publisher.publish(routes, texts, urgent=True)
         for entry in entries:
             self.last_entries[str(entry["model"])] = entry
-            self.events.append("decision", told(entry), model=str(entry["model"]), detail=entry)
+            self.events.append("decision", _sentence(entry), model=str(entry["model"]), detail=entry)
             self._write(entry)
 
     def _follow(self, kept: Mapping[str, KeptState], lines: Sequence[Line]) -> None:
@@ -414,6 +414,11 @@ class StaleRevision(Exception):
 
 def _signed(entry: Mapping[str, Any], request: str) -> Mapping[str, Any]:
     return {**entry, "request": request} if request and entry.get("request_id") else entry
+
+
+def _sentence(entry: Mapping[str, Any]) -> str:
+    """As `told`, for where the time is told beside it."""
+    return told(entry).removeprefix(f"{entry.get('at_utc')}: ")
 
 
 def _document(kept: KeptState) -> dict[str, Any]:

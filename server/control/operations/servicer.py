@@ -17,10 +17,10 @@ import grpc
 from google.protobuf.message import Message
 
 from protos.roost.v1 import admin_pb2, admin_pb2_grpc
-from server.control.commands import Commands, read_wanted_plan
 from server.control.driver import Driver
 from server.control.event_log import utc_text
 from server.control.operations import replies
+from server.control.operations.commands import Commands, read_wanted_plan
 from server.control.operations.fields import (
     Who,
     read_digest,
