@@ -48,6 +48,9 @@ class AdminPort:
     def watching_failed(self, error: grpc.RpcError) -> NoReturn:
         self._end(error)
 
+    def watching_ended(self) -> NoReturn:
+        self._no_answer(f"{self._look.admin}: the server ended the stream of events.")
+
     def _end(self, error: Any) -> NoReturn:
         code, text = error.code(), error.details() or error.code().name
         address = self._look.admin

@@ -131,6 +131,7 @@ def events(
             for event in stream:
                 over.again()
                 _print_event(event, look.as_json)
+            port.watching_ended()
         except grpc.RpcError as error:
             if not over.reached:
                 port.watching_failed(error)

@@ -6,6 +6,7 @@ Look; `@changes` gives it also who asks and why, as one Change.
 
 from __future__ import annotations
 
+import getpass
 import inspect
 import uuid
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from server.settings import split_address
 
 ADMIN_DEFAULT: Final = "127.0.0.1:8003"
 ADMIN_VARIABLE: Final = "ROOST_ADMIN"
-OPERATOR_VARIABLES: Final = ("ROOST_OPERATOR", "USER")
+OPERATOR_VARIABLE: Final = "ROOST_OPERATOR"
 NO_REASON: Final = "none given"
 TIMEOUT_S: Final = 30.0
 
@@ -59,7 +60,14 @@ AdminOption = Annotated[
 TimeoutOption = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.001, help="To wait for an answer.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
 OperatorOption = Annotated[
-    str, typer.Option("--operator", metavar="NAME", envvar=list(OPERATOR_VARIABLES), help="Who asks, for the journal.")
+    str | None,
+    typer.Option(
+        "--operator",
+        metavar="NAME",
+        envvar=OPERATOR_VARIABLE,
+        show_default="who runs the command",
+        help="Who asks, for the journal.",
+    ),
 ]
 ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the journal.")]
 RequestIdOption = Annotated[
@@ -90,7 +98,7 @@ def changes(timeout_s: float = TIMEOUT_S) -> Callable[[Command], Command]:
         def run(
             *,
             reason: str,
-            operator: str,
+            operator: str | None,
             request_id: str | None,
             if_revision: int | None,
             admin: str,
@@ -100,17 +108,27 @@ def changes(timeout_s: float = TIMEOUT_S) -> Callable[[Command], Command]:
         ) -> None:
             # Every operation has an id: who gets no answer can ask again.
             known_as = request_id if request_id is not None else str(uuid.uuid4())
-            command(Change(admin, timeout, as_json, operator, reason, known_as, if_revision), **own)
+            who = operator if operator is not None else _who_runs_this()
+            command(Change(admin, timeout, as_json, who, reason, known_as, if_revision), **own)
 
         who_and_why = [
             _option("reason", ReasonOption, NO_REASON),
-            _option("operator", OperatorOption, inspect.Parameter.empty),
+            _option("operator", OperatorOption, None),
             _option("request_id", RequestIdOption, None),
             _option("if_revision", IfRevisionOption, None),
         ]
         return _with_options(run, command, who_and_why + _asking(timeout_s))
 
     return decorated
+
+
+def _who_runs_this() -> str:
+    try:
+        return getpass.getuser()  # $LOGNAME, $USER, or the name of the user id
+    except (KeyError, OSError):
+        raise typer.BadParameter(
+            "expected a name, got none: this user id has none. Say who you are.", param_hint="--operator"
+        ) from None
 
 
 def _asking(timeout_s: float) -> list[inspect.Parameter]:
