@@ -29,6 +29,7 @@ from registry_client.manifest import (
     read_manifest,
     sha256_hex,
 )
+from registry_client.reading import read_at_most
 
 _DIGEST_FILE_BYTES_MAX = 4096
 _DAMAGED = "Do not serve it: fetch it again from the registry, or bundle it anew."
@@ -203,7 +204,7 @@ def read_regular(folder: int, name: str, size_bytes_max: int) -> bytes:
             raise VerificationFailed(
                 name, expected="a regular file", got="another kind of file", hint="Put the file itself there."
             )
-        content = _read_at_most(descriptor, size_bytes_max + 1)
+        content = read_at_most(descriptor, size_bytes_max + 1)
     finally:
         os.close(descriptor)
     if len(content) > size_bytes_max:
@@ -211,17 +212,6 @@ def read_regular(folder: int, name: str, size_bytes_max: int) -> bytes:
             name, expected=f"at most {size_bytes_max} bytes", got="more", hint="Something was appended. " + _DAMAGED
         )
     return content
-
-
-def _read_at_most(descriptor: int, count: int) -> bytes:
-    chunks = []
-    while count > 0:
-        chunk = os.read(descriptor, min(count, 1 << 24))
-        if not chunk:
-            break
-        chunks.append(chunk)
-        count -= len(chunk)
-    return b"".join(chunks)
 
 
 def _is_link(folder: int, name: str) -> bool:

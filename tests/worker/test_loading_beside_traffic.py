@@ -9,42 +9,58 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from registry_client.bundle import write_bundle
+from registry_client.folder import FolderRegistry
+from registry_client.golden import make_golden
 from registry_client.onnx_model import OnnxModel, read_onnx
-from server.settings import ModelSettings, Settings
+from server.settings import ModelSettings, RegistrySettings, Settings
 from server.worker.models.loading import load_model
 from server.worker.models.session import Api, OnnxSession
 from server.worker.process import SWITCH_INTERVAL_S
 from server.worker.seats import LOADER_NICENESS
-from tests.worker.onnx_graphs import doubled, heavy, written
+from tests.worker.onnx_graphs import heavy, written
 
 TICK_S = 0.0005
 GAP_MS_MAX = 5.0
-TRIES = 3
-PYTHON_AT_LEAST = 3  # times as long: 20 to 200 as measured
+TRIES = 4
 
 pytestmark = pytest.mark.alone  # beside others the machine itself makes gaps
 
 
+def waited_for_a_processor_s(thread: int) -> float:
+    """How long a thread that could run did not, since the machine had other work (proc(5): schedstat)."""
+    return int(Path(f"/proc/self/task/{thread}/schedstat").read_text().split()[1]) / 1e9
+
+
 def longest_gap_ms(work: Callable[[], None]) -> float:
-    """Of a thread that wakes every half millisecond, as a loop does, while another does the work."""
-    began, ended = threading.Event(), threading.Event()
+    """Of a thread that wakes every half millisecond, as a loop does, while another does the work.
+
+    What either of the two waited for a processor is taken off: that is the machine's doing, not the work's.
+    """
+    began, ended, left = threading.Event(), threading.Event(), threading.Event()
 
     def beside() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOADER_NICENESS)
         began.wait()
         work()
         ended.set()
+        left.wait()
 
     thread = threading.Thread(target=beside)
     thread.start()
+    both = (threading.get_native_id(), thread.native_id or 0)
     began.set()
     longest_s, ticked_s = 0.0, time.perf_counter()
+    waited_s = sum(map(waited_for_a_processor_s, both))
     while not ended.is_set():
         time.sleep(TICK_S)
-        now_s = time.perf_counter()
-        longest_s, ticked_s = max(longest_s, now_s - ticked_s), now_s
+        now_s, waited_now_s = time.perf_counter(), sum(map(waited_for_a_processor_s, both))
+        longest_s = max(longest_s, now_s - ticked_s - (waited_now_s - waited_s))
+        ticked_s, waited_s = now_s, waited_now_s
+    left.set()
     thread.join()
     return 1000 * longest_s
 
@@ -57,32 +73,46 @@ def _as_in_a_worker() -> Iterator[None]:
     sys.setswitchinterval(before_s)
 
 
-@pytest.fixture
-def hundred_megabytes(tmp_path: Path) -> Path:
-    return written(tmp_path, heavy(100))
+def as_a_file(folder: Path) -> tuple[ModelSettings, Settings]:
+    wanted = ModelSettings(name="model", onnx=written(folder, heavy(100)))
+    return wanted, Settings(models=(wanted,))
 
 
-def test_loading_and_freeing_a_hundred_megabytes_holds_up_no_loop(hundred_megabytes: Path) -> None:
-    """The whole way: read, hashed, parsed, built, warm, probed, and freed."""
-    wanted = ModelSettings(name="model", onnx=hundred_megabytes)
-    settings = Settings(models=(wanted,))
+def as_a_bundle(folder: Path) -> tuple[ModelSettings, Settings]:
+    content = heavy(100)
+    signature = read_onnx(content).signature
+    width = signature.inputs[0].shape[1]
+    x = np.ones((1, width), np.float32)
+    golden = make_golden(signature, [({"x": x}, {"y": x * width})])
+    write_bundle(folder / "bundle", name="model", model_bytes=content, golden=golden)
+    FolderRegistry(folder / "registry").push(folder / "bundle", aliases=["stable"])
+    registry = RegistrySettings(path=folder / "registry", cache=folder / "cache")
+    return ModelSettings(name="model", reference="@stable"), Settings(registry=registry)
+
+
+@pytest.mark.parametrize("kept", [as_a_file, as_a_bundle])
+def test_loading_and_freeing_a_hundred_megabytes_holds_up_no_loop(
+    kept: Callable[[Path], tuple[ModelSettings, Settings]], tmp_path: Path
+) -> None:
+    """The whole way: read, hashed, parsed, built, checked, warm, probed, and freed."""
+    wanted, settings = kept(tmp_path)
 
     def load_and_free() -> None:
         load_model(wanted, settings).session.close()
 
-    load_model(ModelSettings(name="small", onnx=written(hundred_megabytes.parent, doubled(), "small")), settings)
+    load_and_free()  # libraries and the cache come before traffic
     gaps_ms = [longest_gap_ms(load_and_free) for _ in range(TRIES)]
     print([round(gap_ms, 2) for gap_ms in gaps_ms])
     assert min(gaps_ms) < GAP_MS_MAX
 
 
-def test_the_api_for_python_does_hold_it_up(hundred_megabytes: Path) -> None:
+def test_the_api_for_python_does_hold_it_up() -> None:
     """The alarm rings: a gap that is measured like this one is seen."""
-    model = read_onnx(hundred_megabytes.read_bytes())
+    model = read_onnx(heavy(100))
     gaps_ms = {api: [longest_gap_ms(lambda api=api: built_and_freed(model, api)) for _ in range(TRIES)] for api in Api}
     print({api.value: [round(gap_ms, 2) for gap_ms in several] for api, several in gaps_ms.items()})
     assert min(gaps_ms[Api.C]) < GAP_MS_MAX
-    assert min(gaps_ms[Api.PYTHON]) > PYTHON_AT_LEAST * min(gaps_ms[Api.C])
+    assert max(gaps_ms[Api.PYTHON]) > 2 * GAP_MS_MAX, "a gap would not be seen"
 
 
 def built_and_freed(model: OnnxModel, api: Api) -> None:

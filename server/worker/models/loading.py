@@ -18,7 +18,8 @@ from registry_client.errors import ArtifactError, UnservableModel, VerificationF
 from registry_client.folder import FolderRegistry
 from registry_client.golden import Golden, check_golden
 from registry_client.manifest import Tolerance
-from registry_client.onnx_model import OnnxModel, read_onnx
+from registry_client.onnx_model import MODEL_BYTES_MAX, OnnxModel, read_onnx
+from registry_client.reading import read_at_most
 from registry_client.registry import Version
 from registry_client.tensors import FREE_DIMENSION, Signature
 from registry_client.verify import VerifiedBundle, check_contents
