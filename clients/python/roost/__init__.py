@@ -13,6 +13,7 @@ from roost.client import Client
 from roost.errors import RoostError
 from roost.metadata import ModelMetadata, ServerMetadata, TensorMetadata
 from roost.predictions import Prediction
+from roost.split import key_position
 
 __all__ = [
     "Client",
@@ -23,4 +24,5 @@ __all__ = [
     "TensorMetadata",
     "aio",
     "errors",
+    "key_position",
 ]
