@@ -1,0 +1,418 @@
+"""A caller that checks every reply bit by bit against the version that it claims, at any rate.
+
+Used by `benchmarks.swaps` and by the tests of whole rollouts. One thread; requests fall due by the clock, whether or
+not earlier ones were answered (`rate`), or as soon as one was (`in_flight`). A connection that ends is made again, and
+what was in flight on it counts as lost. Always: sent = right + wrong + failed + lost + in flight.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import struct
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+
+import hpack
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.h2load_body import PREDICT_PATH, framed
+from benchmarks.swaps import wire
+from benchmarks.swaps.versions import NAME, VALUES_END, WIDTH
+from protos.roost.v1 import predict_pb2 as v1
+
+assert (wire.WIDTH, wire.VALUES_END) == (WIDTH, VALUES_END)
+
+TICK_S = 0.001
+STREAMS_MAX = 900  # of a connection at once; servers allow 1,024
+WINDOW = 1 << 30
+GIVE_BACK = 1 << 26
+BUFFER_BYTES = 1 << 20
+LOG_MAX = 4_000_000
+FAILURES_MAX = 4096
+RECONNECT_S = 0.02
+SETTLE_S = 10.0
+NS = 1_000_000_000
+
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_KEY = b"0" * wire.KEY_DIGITS
+_VALUES = struct.pack("<4f", 1.25, 2.25, 3.25, 4.25)
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+
+def _literal(name: bytes, value: bytes) -> bytes:
+    return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
+
+
+def _template(keyed: bool, more: Sequence[tuple[bytes, bytes]]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """A request's frames, and where in them its own bytes go."""
+    tensor = v1.Tensor(name="x", datatype="FP32", shape=[1, WIDTH], raw=_VALUES)
+    request = v1.PredictRequest(model=NAME, routing_key=_KEY.decode() if keyed else "", inputs=[tensor])
+    block = b"\x83\x86" + b"\x01\x09localhost" + b"\x04" + bytes([len(PREDICT_PATH)]) + PREDICT_PATH.encode()
+    block += _literal(b"content-type", b"application/grpc") + _literal(b"te", b"trailers")
+    block += b"".join(_literal(name, value) for name, value in more)
+    headers = _frame(wire.HEADERS, 4, 1, block)
+    text = headers + _frame(wire.DATA, wire.END_STREAM, 1, framed(request.SerializeToString()))
+    places = [5, len(headers) + 5, text.index(_VALUES), text.index(_KEY, len(headers)) if keyed else -1]
+    return np.frombuffer(text, np.uint8).copy(), np.array(places, np.int64)
+
+
+class _Connection:
+    """One connection, or none: `socket` is None while the server refuses it."""
+
+    def __init__(self, address: tuple[str, int], number: int, keys: int, seed: int) -> None:
+        self.socket: socket.socket | None = None
+        self.words = np.zeros(wire.CONNECTION_WORDS, np.int64)
+        self.calls = np.zeros((wire.STREAMS, 3), np.int64)
+        self.buffer = np.empty(BUFFER_BYTES, np.uint8)
+        self.filled = 0
+        self.unsent = b""
+        self.retry_s = 0.0
+        self._address = address
+        self._own = (number, keys, seed)
+        self._lives = 0
+
+    def open(self) -> None:
+        """Raises OSError."""
+        self.socket = socket.create_connection(self._address, timeout=1)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.setblocking(False)
+        number, keys, seed = self._own
+        self._lives += 1
+        self.calls[:] = 0
+        self.words[:] = 0
+        self.words[wire.NEXT_STREAM] = 1
+        self.words[wire.CREDIT] = 65_535
+        self.words[wire.NUMBER] = number + 1000 * self._lives
+        self.words[wire.KEYS], self.words[wire.SEED] = keys, seed
+        self.filled = 0
+        settings = b"".join(struct.pack(">HI", *pair) for pair in ((1, 0), (2, 0), (4, WINDOW)))
+        self.unsent = _PREFACE + _frame(wire.SETTINGS, 0, 0, settings)
+        self.unsent += _frame(wire.WINDOW_UPDATE, 0, 0, struct.pack(">I", WINDOW))
+
+    def close(self) -> int:
+        """How many calls are lost by it."""
+        if self.socket is not None:
+            self.socket.close()
+            self.socket = None
+        self.unsent = b""
+        lost = int(self.words[wire.IN_FLIGHT])
+        self.words[wire.IN_FLIGHT] = 0
+        return lost
+
+    def flush(self) -> None:
+        if self.socket is None or not self.unsent:
+            return
+        with contextlib.suppress(BlockingIOError):
+            self.unsent = self.unsent[self.socket.send(self.unsent) :]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A moment in a caller's counts."""
+
+    sent: int
+    answered: int
+    failed: int
+    lost: int
+    logged: int
+    at_ns: int
+
+
+@dataclass
+class Pace:
+    """What the caller shall do. rate: requests a second; in_flight: as many as are answered, in place of a rate."""
+
+    rate: float = 0.0
+    in_flight: int = 0
+    since_ns: int = field(default_factory=time.monotonic_ns)
+    sent: int = 0
+
+
+class Caller:
+    """Use as a context manager; set the pace with `pace`.
+
+    factors: of the versions' right answers, by version. keys: how many routing keys, 0 for none.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        factors: Sequence[int],
+        *,
+        connections: int = 8,
+        keys: int = 0,
+        seed: int = 1,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        core: int | None = None,
+    ) -> None:
+        host, _, port = target.rpartition(":")
+        self._core = core
+        self._factors = np.zeros(wire.VALUES_END * 4, np.int64)
+        self._factors[: len(factors)] = factors
+        self._template, self._places = _template(keys > 0, headers)
+        self._connections = [_Connection((host, int(port)), number, keys, seed) for number in range(connections)]
+        self._counts = np.zeros(wire.COUNTS, np.int64)
+        self._by_version = np.zeros((len(self._factors), 2), np.int64)
+        self._log = np.zeros((LOG_MAX, 3), np.int64)
+        self._failures = np.zeros((FAILURES_MAX, 3), np.int64)
+        self._blocks = np.zeros((FAILURES_MAX, wire.BLOCK_BYTES_MAX), np.uint8)
+        self._ping = np.zeros(8, np.uint8)
+        self._out = np.empty(1 << 20, np.uint8)
+        self._good = np.zeros(0, np.uint8)
+        self._sent = self._lost = 0
+        self._pace = Pace()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="caller", daemon=True)
+        self._problem: BaseException | None = None
+
+    def __enter__(self) -> Caller:
+        self._good = _good_trailers(self._connections[0], self._template)
+        for connection in self._connections:
+            connection.open()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+        for connection in self._connections:
+            connection.close()
+        if self._problem is not None and error is None:
+            raise self._problem
+
+    # --- What it shall do --------------------------------------------------------------------------------------------
+    def pace(self, *, rate: float = 0.0, in_flight: int = 0) -> None:
+        """From now on; without either it only reads what is still to come."""
+        self._pace = Pace(rate, in_flight)
+
+    def settle(self) -> None:
+        """Stops, and waits until nothing is in flight. Raises TimeoutError."""
+        self.pace()
+        until = time.monotonic() + SETTLE_S
+        while self.in_flight:
+            if self._problem is not None:
+                raise self._problem
+            if time.monotonic() > until:
+                raise TimeoutError(f"{self.in_flight} calls were not answered within {SETTLE_S:g} s.")
+            time.sleep(0.002)
+
+    def factor(self, version: int, factor: int) -> None:
+        """Of a version that was pushed later."""
+        self._factors[version] = factor
+
+    # --- What it saw -------------------------------------------------------------------------------------------------
+    @property
+    def in_flight(self) -> int:
+        return int(sum(int(connection.words[wire.IN_FLIGHT]) for connection in self._connections))
+
+    def mark(self) -> Mark:
+        counts = self._counts
+        return Mark(
+            self._sent,
+            int(counts[wire.COUNT_ANSWERED]),
+            int(counts[wire.COUNT_FAILED]),
+            self._lost,
+            int(counts[wire.COUNT_LOGGED]),
+            time.monotonic_ns(),
+        )
+
+    @property
+    def wrong(self) -> dict[int, int]:
+        """Answers that were not their version's, by version; 0: they had none, or were no reply at all."""
+        return {number: int(count) for number, count in enumerate(self._by_version[:, 1]) if count}
+
+    @property
+    def right(self) -> dict[int, int]:
+        return {number: int(count) for number, count in enumerate(self._by_version[:, 0]) if count}
+
+    @property
+    def failed(self) -> int:
+        return int(self._counts[wire.COUNT_FAILED])
+
+    @property
+    def lost(self) -> int:
+        """Calls whose connection ended first."""
+        return self._lost
+
+    def answers(self, since: Mark | None = None, until: Mark | None = None) -> npt.NDArray[np.int64]:
+        """[answers, 3]: due, answered, version; times by the monotonic clock, in nanoseconds."""
+        first = 0 if since is None else since.logged
+        last = int(self._counts[wire.COUNT_LOGGED]) if until is None else until.logged
+        return self._log[first:last].copy()
+
+    def forget(self) -> None:
+        """Empties the log. Marks taken before are void."""
+        self._counts[wire.COUNT_LOGGED] = 0
+
+    def failures(self) -> Iterator[tuple[int, str, str]]:
+        """(answered, status, message) of the first FAILURES_MAX failed calls."""
+        for entry in range(int(self._counts[wire.COUNT_FAILURES])):
+            size = int(self._failures[entry, 2])
+            if size == 0:
+                yield int(self._failures[entry, 1]), "reset", ""
+                continue
+            found = dict(hpack.Decoder().decode(self._blocks[entry, :size].tobytes()))
+            yield int(self._failures[entry, 1]), found.get("grpc-status", "none"), found.get("grpc-message", "")
+
+    def failed_by_status(self) -> Counter[tuple[str, str]]:
+        return Counter((status, message) for _, status, message in self.failures())
+
+    # --- In its thread -----------------------------------------------------------------------------------------------
+    def _run(self) -> None:
+        try:
+            if self._core is not None:
+                _pin_this_thread(self._core)
+            while not self._ended.is_set():
+                self._turn()
+        except BaseException as problem:
+            self._problem = problem
+
+    def _turn(self) -> None:
+        now_ns = time.monotonic_ns()
+        self._connect(now_ns)
+        pace = self._pace
+        if pace.rate:
+            self._send(pace, int((now_ns - pace.since_ns) * pace.rate / NS) - pace.sent, now_ns)
+        elif pace.in_flight:
+            self._send(pace, pace.in_flight - self.in_flight, now_ns)
+        opened = {one.socket: one for one in self._connections if one.socket is not None}
+        if not opened:
+            time.sleep(TICK_S)
+            return
+        blocked = [one.socket for one in opened.values() if one.unsent]
+        readable, _, _ = select.select(list(opened), blocked, [], TICK_S)
+        for ready in readable:
+            self._read(opened[ready])
+        for connection in opened.values():
+            if connection.unsent:
+                self._flush(connection)
+
+    def _connect(self, now_ns: int) -> None:
+        for connection in self._connections:
+            if connection.socket is None and now_ns / NS > connection.retry_s:
+                try:
+                    connection.open()
+                except OSError:
+                    connection.retry_s = now_ns / NS + RECONNECT_S
+
+    def _send(self, pace: Pace, most: int, now_ns: int) -> None:
+        """Shares out what is due. What no connection takes stays due, since it fell due."""
+        for turn, connection in enumerate(self._connections):
+            if most <= 0:
+                return
+            if connection.socket is None or connection.unsent or connection.words[wire.GOING_AWAY]:
+                continue
+            share = -(-most // (len(self._connections) - turn))
+            due_ns = now_ns
+            if pace.rate:
+                behind_ns = now_ns - pace.since_ns - int(pace.sent * NS / pace.rate)
+                due_ns = now_ns - max(0, behind_ns - int(2 * TICK_S * NS))
+            written = wire.write_requests(
+                connection.words, connection.calls, self._template, self._places, self._out, share, due_ns, STREAMS_MAX
+            )
+            if written:
+                connection.unsent = self._out[: written * self._template.size].tobytes()
+                pace.sent += written
+                self._sent += written
+                most -= written
+                self._flush(connection)
+
+    def _flush(self, connection: _Connection) -> None:
+        try:
+            connection.flush()
+        except OSError:
+            self._lost += connection.close()
+
+    def _read(self, connection: _Connection) -> None:
+        assert connection.socket is not None
+        try:
+            count = connection.socket.recv_into(memoryview(connection.buffer)[connection.filled :])
+        except BlockingIOError:
+            return
+        except OSError:
+            count = 0
+        if count == 0:
+            self._lost += connection.close()
+            return
+        connection.filled += count
+        consumed = wire.read_frames(
+            connection.buffer,
+            connection.filled,
+            connection.words,
+            connection.calls,
+            self._factors,
+            self._good,
+            self._by_version,
+            self._counts,
+            self._log,
+            self._blocks,
+            self._failures,
+            self._ping,
+            time.monotonic_ns(),
+        )
+        left = connection.filled - consumed
+        connection.buffer[:left] = connection.buffer[consumed : connection.filled].copy()
+        connection.filled = left
+        self._answer(connection)
+
+    def _answer(self, connection: _Connection) -> None:
+        """What HTTP/2 wants answered."""
+        for _ in range(int(self._counts[wire.COUNT_SETTINGS])):
+            connection.unsent += _frame(wire.SETTINGS, 1, 0, b"")
+        if self._counts[wire.COUNT_PINGS]:
+            connection.unsent += _frame(wire.PING, 1, 0, self._ping.tobytes())
+        self._counts[wire.COUNT_SETTINGS] = self._counts[wire.COUNT_PINGS] = 0
+        if connection.words[wire.LENT] > GIVE_BACK:
+            connection.unsent += _frame(
+                wire.WINDOW_UPDATE, 0, 0, struct.pack(">I", int(connection.words[wire.LENT]))
+            )
+            connection.words[wire.LENT] = 0
+        if connection.words[wire.GOING_AWAY] and connection.words[wire.IN_FLIGHT] == 0:
+            connection.close()
+
+
+def _pin_this_thread(core: int) -> None:
+    import os
+
+    os.sched_setaffinity(0, {core})
+
+
+def _good_trailers(connection: _Connection, template: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The trailers' bytes of a call that went well. Raises AssertionError where it did not."""
+    connection.open()
+    assert connection.socket is not None
+    connection.socket.settimeout(10)
+    connection.socket.sendall(connection.unsent + template.tobytes())
+    received = b""
+    try:
+        while True:
+            at = 0
+            while len(received) - at >= wire.FRAME_HEAD:
+                length = int.from_bytes(received[at : at + 3], "big")
+                if len(received) - at < wire.FRAME_HEAD + length:
+                    break
+                kind, flags = received[at + 3], received[at + 4]
+                block = received[at + wire.FRAME_HEAD : at + wire.FRAME_HEAD + length]
+                at += wire.FRAME_HEAD + length
+                if kind == wire.HEADERS and flags & wire.END_STREAM:
+                    trailers = dict(hpack.Decoder().decode(block))
+                    assert trailers.get("grpc-status") == "0", f"the first call failed: {trailers}"
+                    return np.frombuffer(block, np.uint8).copy()
+            received = received[at:]
+            more = connection.socket.recv(65_536)
+            assert more, "the server closed the first connection"
+            received += more
+    finally:
+        connection.close()
