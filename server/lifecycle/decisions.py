@@ -85,10 +85,7 @@ def put_away(
     if model.stable is not None and model.stable.digest == digest:
         # A canary has nobody to be compared with any more.
         changes |= {"canary": None, "incidents_ns": ()}
-        if after.last_safe is not None and after.last_safe.digest in model.ready:
-            changes |= {"stable": after.last_safe, "last_safe": None}
-        else:
-            changes |= {"stable": None, "last_safe": None, "coming": after.last_safe or fallback(after)}
+        changes |= {"stable": None, "last_safe": None, "coming": after.last_safe or fallback(after)}
     elif after.stable is None and after.coming is None:
         changes["coming"] = fallback(after)
     asked = isinstance(event, Request)
@@ -97,8 +94,7 @@ def put_away(
 
 def promotion(model: ModelState, canary: Rollout) -> dict[str, Any]:
     """What changes where a canary becomes stable."""
-    safe = model.stable if model.stable is not None and model.stable.digest not in model.quarantine else model.last_safe
-    return {"stable": canary.artifact, "last_safe": safe, "canary": None, "incidents_ns": ()}
+    return {"stable": canary.artifact, "last_safe": model.stable, "canary": None, "incidents_ns": ()}
 
 
 def started(rollout: Rollout, now_ns: int) -> Rollout:
@@ -133,8 +129,8 @@ def served(model: ModelState) -> dict[str, Any]:
 def _settled(model: ModelState) -> ModelState:
     """What follows from the places that are given, so that no handler has to think of it.
 
-    What is to come and is loaded already (it was a canary or a shadow) serves: no news of it would ever come. A stable
-    is no shadow of itself. What a freeze withheld from somebody who has left is forgotten.
+    What is to come and is loaded already (as last safe, canary or shadow) serves: no news of it would ever come. A
+    stable is no shadow of itself. What a freeze withheld from somebody who has left is forgotten.
     """
     if model.coming is not None and model.coming.digest in model.ready:
         model = replace(model, stable=model.coming, coming=None)

@@ -72,8 +72,6 @@ def judged(model: ModelState, event: events.Judged) -> Outcome:
 
 
 def incident(model: ModelState, event: events.Incident) -> Outcome:
-    if event.digest in model.quarantine:
-        return model, ()
     if any(artifact.digest == event.digest for artifact in model.on_trial):
         return go_home(model, event, event.digest, event.detail, {"incident": event.detail})
     if model.stable is None or model.stable.digest != event.digest:
@@ -94,9 +92,7 @@ def tick(model: ModelState, event: events.Tick) -> Outcome:
 
 
 def _postponed(model: ModelState) -> str | None:
-    """Who is still on trial and would have gone home, but for a freeze that is over."""
-    if model.frozen:
-        return None
+    """Who is still on trial and would have gone home, but for a freeze. While that lasts, it is withheld again."""
     on_trial = (artifact.digest for artifact in model.on_trial)
     return next((digest for digest in on_trial if HOME + digest in model.withheld), None)
 
@@ -106,8 +102,6 @@ def _advance(model: ModelState, event: Event, evidence: Mapping[str, Any]) -> Ou
     promotion at the end needs "not worse"."""
     canary = model.canary
     if canary is None or not canary.started or canary.paused or not canary.baked(event.now_ns):
-        return model, ()
-    if canary.verdict == WORSE:
         return model, ()
     if not canary.on_last_step:
         if model.frozen:

@@ -67,6 +67,49 @@ def test_what_is_released_while_nothing_serves_and_is_loaded_serves_at_once() ->
     assert run(model, loaded(ONE)).stable == ONE
 
 
+def test_a_last_safe_that_is_loaded_serves_at_once_and_one_that_is_not_is_loaded_first() -> None:
+    promoted = run(first_state(), KNOWN, deploy(TWO), loaded(TWO), events.Promote(**WHO))
+    model = run(promoted, quarantine(TWO))
+    assert (model.stable, model.last_safe, model.coming) == (ONE, None, None)
+    restarted = replace(promoted, ready=frozenset({TWO.digest}))
+    model = run(restarted, quarantine(TWO))
+    assert (model.stable, model.last_safe, model.coming) == (None, None, ONE), "the last safe, and not the newest"
+
+
+def test_what_is_coming_and_is_quarantined_is_followed_by_the_next() -> None:
+    model = run(first_state(), KNOWN, quarantine(ONE))
+    assert model.coming == THREE
+    model, actions = step(model, quarantine(THREE))
+    assert model.coming == TWO
+    assert Load(TWO) in actions
+
+
+def test_a_shadow_serves_at_once_when_it_becomes_known_that_nothing_else_could() -> None:
+    lonely = replace(first_state(), known=(ONE,))
+    model = run(lonely, events.SetShadow(artifact=TWO, **WHO), loaded(TWO), quarantine(ONE))
+    assert model.stable is None
+    model, actions = step(model, KNOWN)
+    assert model.coming == THREE, "the newest comes first, loaded or not"
+    model, actions = step(replace(model, coming=None), events.Known(artifacts=(TWO, ONE), **WHEN))
+    assert model.stable == TWO
+    assert isinstance(actions[0], StoreRoute)
+    assert actions[0].entry["kind"] == "stable_restored"
+
+
+def test_what_was_coming_and_can_not_be_loaded_has_no_successor_while_frozen() -> None:
+    model = run(first_state(), KNOWN, quarantine(ONE), events.Freeze(**WHO))
+    model = run(model, events.LoadFailed(digest=THREE.digest, reason="damaged", **WHEN))
+    assert model.coming is None
+    assert run(model, events.Unfreeze(**WHO), events.Tick(**WHEN)).coming == TWO
+
+
+def test_a_last_safe_that_is_deployed_again_has_its_weight_at_once() -> None:
+    promoted = run(first_state(), deploy(TWO), loaded(TWO), events.Promote(**WHO))
+    model, actions = step(promoted, deploy(ONE))
+    assert model.weight_ppm == 50_000
+    assert not any(isinstance(action, Load) for action in actions)
+
+
 def test_a_shadow_that_is_promoted_is_a_shadow_no_more() -> None:
     model = run(first_state(), events.SetShadow(artifact=TWO, **WHO), deploy(TWO), loaded(TWO))
     assert model.shadow_started

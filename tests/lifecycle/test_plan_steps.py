@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from server.lifecycle import events
+from server.lifecycle.actions import Journal
 from server.lifecycle.events import Event
 from server.lifecycle.plan import Plan, Step
 from server.lifecycle.state import ModelState
@@ -75,6 +76,22 @@ def test_a_paused_plan_still_goes_home() -> None:
     model = run(on_trial(), events.Pause(**who(1)), judged("not_worse", 100))
     assert model.weight_ppm == 50_000
     assert run(model, judged("worse", 101)).canary is None
+
+
+def test_a_step_that_a_freeze_withheld_is_said_once_and_taken_after_it() -> None:
+    model = run(on_trial(), events.Freeze(**who(1)))
+    model, actions = step(model, judged("wait", 10))
+    assert model.weight_ppm == 50_000
+    assert [action.entry["evidence"]["withheld"] for action in actions if isinstance(action, Journal)] == [
+        "the plan's next step"
+    ]
+    assert step(model, events.Tick(**at(11)))[1] == ()
+    assert run(model, events.Unfreeze(**who(12)), events.Tick(**at(13))).weight_ppm == 500_000
+
+
+def test_nothing_but_going_home_is_said_to_be_withheld_of_a_canary_that_is_worse() -> None:
+    model = run(on_trial(), events.Freeze(**who(1)), judged("worse", 11))
+    assert step(model, events.Tick(**at(12)))[1] == ()
 
 
 def test_a_promotion_that_a_freeze_withheld_is_made_after_it() -> None:

@@ -237,6 +237,19 @@ def test_a_weight_set_by_an_operator_pauses_the_plan_until_it_is_resumed() -> No
         (first_state(), events.Unfreeze(**WHO), "expected one that is frozen"),
         (first_state(), events.SetShadow(artifact=None, **WHO), "a shadow to lift"),
         (deployed(), events.Resume(**WHO), "a plan that is paused"),
+        (run(deployed(), events.Pause(**WHO)), events.Pause(**WHO), "a plan that goes on"),
+        (run(first_state(), events.Freeze(**WHO)), events.Freeze(**WHO), "one that is not frozen"),
+        (first_state(), events.SetShadow(artifact=ONE, **WHO), "another artifact than the stable's"),
+        (
+            run(first_state(), events.Quarantine(digest=TWO.digest, **WHO)),
+            events.Quarantine(digest=TWO.digest, **WHO),
+            "one that is not in quarantine",
+        ),
+        (
+            run(first_state(), events.Quarantine(digest=TWO.digest, **WHO)),
+            events.SetShadow(artifact=TWO, **WHO),
+            "an artifact that is not in quarantine",
+        ),
     ],
 )
 def test_what_can_not_be_done_is_refused_with_what_to_do(model: ModelState, event: Event, words: str) -> None:
