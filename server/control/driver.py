@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from native.plane.evidence import EvidenceReader
 from native.plane.layout import PLANE_STARTED_UTC_NS, Plane, WorkerState
-from native.plane.routes import Route, SeatRef
+from native.plane.routes import Route
 from native.plane.routing import SEEN_EPOCH
 from server.control.artifact_source import ArtifactSource
 from server.control.decision_text import Decision, decision_text
@@ -31,7 +31,8 @@ from server.control.outbox import Outbox
 from server.control.plane_lock import own_plane
 from server.control.recovery import NOTES, begin, follow, missing, requests_of
 from server.control.registry_projection import Projection, project
-from server.control.route_publisher import RoutePublisher, WantedRoute
+from server.control.route_publisher import RoutePublisher
+from server.control.routes_wanted import wanted_route
 from server.control.seating import Seating
 from server.control.slow_calls import SlowCalls
 from server.control.state_document import state_document
@@ -249,7 +250,7 @@ class Driver:
         route = self._route(served, kept.model)
         canary = kept.model.canary.artifact.digest if kept.model.canary is not None else None
         self.book.begin(served.index, served.name, canary, route)
-        text = decision_text(Decision(entry, _document(kept)))
+        text = decision_text(Decision(entry, _document(served.index, kept)))
         await self.publisher.publish_soon({served.index: route}, [text], urgent=urgent)
         self._kept[served.name] = kept
         self.last_entries[served.name] = entry
@@ -260,22 +261,7 @@ class Driver:
         self.events.append("decision", _sentence(entry), model=served.name, detail=entry)
 
     def _route(self, served: Served, model: ModelState) -> Route:
-        def ref(artifact: Artifact | None) -> SeatRef | None:
-            return self.seating.ref(served.index, None if artifact is None else artifact.digest)
-
-        canary = model.canary if model.canary is not None and model.canary.started else None
-        return self.publisher.next_route(
-            served.index,
-            WantedRoute(
-                revision=model.revision,
-                stable=ref(model.stable),
-                canary=ref(None if canary is None else canary.artifact),
-                shadow=ref(model.shadow if model.shadow_started else None),
-                last_safe=ref(model.last_safe),
-                canary_ppm=model.weight_ppm,
-                salt=0 if canary is None else canary.salt,
-            ),
-        )
+        return self.publisher.next_route(served.index, wanted_route(self.seating, served.index, model))
 
     def _write(self, entry: Mapping[str, Any]) -> None:
         self._entries.append(entry)
@@ -357,7 +343,7 @@ class Driver:
                 self.seating.take(served.index, model.stable.version, model.stable.digest)
             self._kept[pin.name] = beginning.kept
             routes[served.index] = self._route(served, model)
-            texts.append(decision_text(Decision(beginning.entry, _document(beginning.kept))))
+            texts.append(decision_text(Decision(beginning.entry, _document(served.index, beginning.kept))))
             entries.append(beginning.entry)
         if not routes:
             return
@@ -421,5 +407,5 @@ def _sentence(entry: Mapping[str, Any]) -> str:
     return told(entry).removeprefix(f"{entry.get('at_utc')}: ")
 
 
-def _document(kept: KeptState) -> dict[str, Any]:
-    return {**state_document(kept.model), "released": sorted(kept.released)}
+def _document(index: int, kept: KeptState) -> dict[str, Any]:
+    return {**state_document(kept.model), "released": sorted(kept.released), "index": index}

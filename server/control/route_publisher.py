@@ -38,9 +38,9 @@ class WantedRoute:
 
 
 class RoutePublisher:
-    """Begins with the plane's current table."""
+    """Begins with the plane's current table. pin_allowed: None leaves each route as it is."""
 
-    def __init__(self, plane: Plane, models: int, *, pin_allowed: bool) -> None:
+    def __init__(self, plane: Plane, models: int, *, pin_allowed: bool | None) -> None:
         self._plane = plane
         self._tables = RouteTables(plane)
         self._ring = DecisionRing(plane)
@@ -77,7 +77,7 @@ class RoutePublisher:
             canary_ppm=wanted.canary_ppm if wanted.canary is not None else 0,
             salt=wanted.salt,
             weight_epoch=now.weight_epoch if same else grown,
-            pin_allowed=self._pin_allowed,
+            pin_allowed=now.pin_allowed if self._pin_allowed is None else self._pin_allowed,
         )
 
     def publish(self, changes: Mapping[int, Route], decisions: Sequence[str], *, urgent: bool) -> int:

@@ -1,0 +1,78 @@
+"""Break-glass: with control dead, going home works; with control alive, nothing happens."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from native.plane.routing import SEAT_STATE_LOADING
+from native.plane.seats import WorkerSeats
+from protos.roost.v1 import admin_pb2
+from server.control.break_glass import GlassHolds, roll_back_locally
+from server.control.journal_file import JournalFile
+from tests.control.driven_server import NAME, Workers, new_plane, operation, push, serving, settings_of
+
+
+@pytest.fixture
+def digests(tmp_path: Path) -> list[str]:
+    root = tmp_path / "registry"
+    return [push(root, 1, aliases=("stable",)), push(root, 2)]
+
+
+async def test_it_takes_the_canary_out_and_the_next_control_process_writes_it_down(
+    tmp_path: Path, digests: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, plane = settings_of(tmp_path), new_plane()
+    pid = os.getpid()
+    monkeypatch.setattr("server.control.break_glass._plane_of", lambda *_: Path(f"/proc/{pid}/fd/{plane.fd}"))
+    async with serving(settings, plane, digests[0]) as server:
+        await server.stub.DeployCanary(
+            admin_pb2.DeployCanaryRequest(operation=operation(), model=NAME, version="2", weight_ppm=50_000)
+        )
+        for box in server.driver.boxes.values():
+            assert await box.drained(10)
+        with pytest.raises(GlassHolds, match="lives"):
+            roll_back_locally(pid, NAME, "ada", "it hurts")
+        revision, workers = server.route.revision, server.workers
+        assert server.route.canary is not None
+    done = roll_back_locally(pid, "", "ada", "it hurts")
+    assert (done.model, done.revision, done.version, done.following) == (NAME, revision + 1, "1", False)
+    async with serving(settings, plane, digests[0], workers=workers) as server:
+        assert server.route.canary is None
+        assert server.driver.state(NAME).revision == revision + 1
+        await server.until(lambda: server.driver.seating.find(0, digests[1]) is None)
+        for box in server.driver.boxes.values():
+            assert await box.drained(10)
+        entry = JournalFile(tmp_path / "state").lines()[-1].entry
+        assert (entry["kind"], entry["operator"], entry["reason"]) == ("rolled_back", "ada", "it hurts")
+        assert "break_glass" in entry["evidence"]
+
+
+async def test_it_goes_back_to_the_last_safe_version_only_where_every_worker_has_it(
+    tmp_path: Path, digests: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, plane = settings_of(tmp_path), new_plane()
+    monkeypatch.setattr("server.control.break_glass._plane_of", lambda *_: Path(f"/proc/{os.getpid()}/fd/{plane.fd}"))
+    async with serving(settings, plane, digests[0]) as server:
+        await server.stub.DeployCanary(
+            admin_pb2.DeployCanaryRequest(operation=operation(), model=NAME, version="2", weight_ppm=50_000)
+        )
+        await server.stub.Promote(admin_pb2.PromoteRequest(operation=operation(), model=NAME))
+        safe = server.route.last_safe
+        assert safe is not None
+    WorkerSeats(plane.block(1)).set_state(safe.seat, safe.generation, SEAT_STATE_LOADING)
+    with pytest.raises(GlassHolds, match="not loaded at every worker"):
+        roll_back_locally(1, NAME, "ada", "it hurts")
+    Workers(plane).turn()
+    assert roll_back_locally(1, NAME, "ada", "it hurts").version == "1"
+    with pytest.raises(GlassHolds, match="neither"):
+        roll_back_locally(1, NAME, "ada", "it hurts")
+    with pytest.raises(GlassHolds, match="expected one of doubling"):
+        roll_back_locally(1, "other", "ada", "it hurts")
+
+
+def test_a_process_without_a_plane_is_no_server() -> None:
+    with pytest.raises(GlassHolds, match="expected the server's parent"):
+        roll_back_locally(1 << 22, NAME, "ada", "it hurts")
+    with pytest.raises(GlassHolds, match="expected the server's parent"):
+        roll_back_locally(os.getppid(), NAME, "ada", "it hurts")
