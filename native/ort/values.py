@@ -75,11 +75,10 @@ class Value:
             texts[:] = self._texts(count)
             return texts.reshape(shape)
         dtype = NUMPY_TYPES[element_type]
-        if count == 0:
-            return np.empty(shape, dtype)
-        first = self._api.made("GetTensorMutableData", self.address)
-        borrowed = (ctypes.c_uint8 * (count * dtype.itemsize)).from_address(first)
-        return np.ctypeslib.as_array(borrowed).view(dtype).reshape(shape).copy()
+        copied = np.empty(shape, dtype)
+        if count:
+            ctypes.memmove(copied.ctypes.data, self._api.made("GetTensorMutableData", self.address), copied.nbytes)
+        return copied
 
     def _texts(self, count: int) -> list[bytes]:
         if count == 0:

@@ -6,7 +6,7 @@ Chosen by `session` wherever the library can be called. Always: what ONNX Runtim
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,28 @@ ELEMENT_TYPES: Final = {
 }
 
 
+class _Column(NamedTuple):
+    """An input or output, as it lies in a batch's arena: looked up once, since `part` is called for each batch."""
+
+    name: str
+    element_type: int
+    dtype: np.dtype[Any]
+
+    @classmethod
+    def of(cls, spec: TensorSpec) -> _Column:
+        return cls(spec.name, ELEMENT_TYPES[spec.datatype], spec.datatype.numpy_dtype)
+
+    def part(self, array: Array, first: int, rows: int) -> Memory:
+        """Rows `first` to `first + rows` of a column's array, which has as many at least."""
+        # ONNX Runtime is given an address alone: what is asserted here, nobody checks any more.
+        assert array.flags.c_contiguous, self.name
+        assert array.dtype == self.dtype, (self.name, array.dtype)
+        assert 0 <= first <= first + rows <= len(array), (first, rows, len(array))
+        row_bytes = array.nbytes // len(array)
+        address = array.ctypes.data + first * row_bytes
+        return Memory(address, rows * row_bytes, (rows, *array.shape[1:]), self.element_type)
+
+
 class CSession:
     """One session. `run` and `bind` may be called from any thread."""
 
@@ -48,25 +70,30 @@ class CSession:
             self._session = Session(model_bytes, inputs, outputs)
         except OrtError as error:
             raise SessionRefused(what_failed(error)) from error
-        self._signature = signature
+        self._inputs = [_Column.of(spec) for spec in signature.inputs]
+        self._outputs = [_Column.of(spec) for spec in signature.outputs]
 
     def run_options(self) -> RunOptions:
         return RunOptions()
 
     def run(self, inputs: Mapping[str, Array], options: RunOptions | None) -> dict[str, Array]:
-        fed = [_fed(spec, inputs[spec.name]) for spec in self._signature.inputs]
+        # ONNX Runtime takes arrays only, and indexing turns one element into a numpy scalar.
+        fed = [(np.asarray(inputs[column.name]), column.element_type) for column in self._inputs]
+        for array, element_type in fed:
+            if element_type == values.STRING:
+                _refuse_other_than_text(array)
         try:
             results = self._session.run(fed, options)
         except OrtError as error:
             raise run_failure(error) from error
-        return {spec.name: result for spec, result in zip(self._signature.outputs, results, strict=True)}
+        return {column.name: result for column, result in zip(self._outputs, results, strict=True)}
 
     def bind(
         self, first: int, rows: int, inputs: tuple[Array, ...], outputs: tuple[Array, ...], options: RunOptions
     ) -> Run:
         prepared = self._session.prepare(
-            _part_of_each(self._signature.inputs, inputs, first, rows),
-            _part_of_each(self._signature.outputs, outputs, first, rows),
+            [column.part(array, first, rows) for column, array in zip(self._inputs, inputs, strict=True)],
+            [column.part(array, first, rows) for column, array in zip(self._outputs, outputs, strict=True)],
             options,
         )
         words, failure = prepared.words, prepared.failure
@@ -78,33 +105,9 @@ class CSession:
         return run
 
 
-def _fed(spec: TensorSpec, array: Array) -> tuple[Array, int]:
-    # ONNX Runtime takes arrays only, and indexing turns one element into a numpy scalar.
-    array = np.asarray(array)
-    if spec.datatype is Datatype.BYTES:
-        for element in array.ravel().tolist():
-            try:
-                element.decode()
-            except UnicodeDecodeError:
-                raise not_utf_8(element) from None
-    return array, ELEMENT_TYPES[spec.datatype]
-
-
-def _part_of_each(specs: tuple[TensorSpec, ...], columns: tuple[Array, ...], first: int, rows: int) -> list[Memory]:
-    """Rows `first` to `first + rows` of each column, which has as many at least."""
-    parts = []
-    for spec, column in zip(specs, columns, strict=True):
-        # ONNX Runtime is given an address alone: what is asserted here, nobody checks any more.
-        assert column.flags.c_contiguous, spec.name
-        assert column.dtype == spec.datatype.numpy_dtype, (spec.name, column.dtype)
-        assert 0 <= first <= first + rows <= len(column), (first, rows, len(column))
-        row_bytes = column.nbytes // len(column)
-        parts.append(
-            Memory(
-                column.ctypes.data + first * row_bytes,
-                rows * row_bytes,
-                (rows, *column.shape[1:]),
-                ELEMENT_TYPES[spec.datatype],
-            )
-        )
-    return parts
+def _refuse_other_than_text(array: Array) -> None:
+    for element in array.ravel().tolist():
+        try:
+            element.decode()
+        except UnicodeDecodeError:
+            raise not_utf_8(element) from None
