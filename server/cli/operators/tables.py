@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -12,35 +14,44 @@ from protos.roost.v1 import admin_pb2
 from server.cli.operators.sentences import notes, plan_text
 from server.lifecycle.explain import share
 
+BOX: Final = box.SIMPLE_HEAD
+FILE_COLUMNS: Final = 240
+
 
 def print_models(models: Iterable[admin_pb2.ModelState]) -> None:
-    table = Table("model", "revision", "stable", "canary", "share", "verdict", "plan", "shadow", "last safe", "notes")
-    for model in models:
-        canary = model.HasField("canary")
-        _add(
-            table,
-            model.name,
-            model.revision,
-            model.stable.version or "none",
-            model.canary.version,
-            share(model.weight_ppm) if canary else "",
-            (model.rollout.verdict or model.rollout.phase).replace("_", " ") if canary else "",
-            plan_text(model.rollout) if canary else "",
-            model.shadow.version,
-            model.last_safe.version,
-            "; ".join(notes(model)),
-        )
-    Console().print(table)
+    """A model a line. Columns that would be empty are left out."""
+    rows = [_cells(model) for model in models]
+    names = [name for name in (rows[0] if rows else ()) if any(row[name] for row in rows)]
+    table = Table(*names, box=BOX)
+    for row in rows:
+        _add(table, *(row[name] for name in names))
+    _console().print(table)
+
+
+def _cells(model: admin_pb2.ModelState) -> dict[str, str]:
+    canary = model.HasField("canary")
+    return {
+        "model": model.name,
+        "revision": str(model.revision),
+        "stable": model.stable.version or "none",
+        "canary": model.canary.version,
+        "share": share(model.weight_ppm) if canary else "",
+        "verdict": (model.rollout.verdict or model.rollout.phase).replace("_", " ") if canary else "",
+        "plan": plan_text(model.rollout) if canary else "",
+        "shadow": model.shadow.version,
+        "last safe": model.last_safe.version,
+        "notes": "; ".join(notes(model)),
+    }
 
 
 def print_evidence(reply: admin_pb2.GetEvidenceReply) -> None:
     """Counts while each pair of weights stood, then what they say of each signal."""
-    counted = Table("share", "arm", "requests", "errors", "non-finite", "timeouts")
+    counted = Table("share", "arm", "requests", "errors", "non-finite", "timeouts", box=BOX)
     for epoch in reply.epochs:
         for name, arm in (("stable", epoch.stable), ("canary", epoch.canary)):
             weight = share(epoch.canary_ppm) if name == "canary" else share(1_000_000 - epoch.canary_ppm)
             _add(counted, weight, name, *(f"{n:,}" for n in (arm.requests, arm.errors, arm.non_finite, arm.timeouts)))
-    signals = Table("signal", "stable", "canary", "E worse", "E not worse", "odds ratio")
+    signals = Table("signal", "stable", "canary", "E worse", "E not worse", "odds ratio", box=BOX)
     for signal in reply.signals:
         high = f"{signal.odds_ratio_high:.3g}" if signal.odds_ratio_high < 1e300 else "no bound"
         odds = f"{signal.odds_ratio_low:.3g} to {high}"
@@ -50,7 +61,13 @@ def print_evidence(reply: admin_pb2.GetEvidenceReply) -> None:
         )
     for table in (counted, signals):
         if table.row_count:
-            Console().print(table)
+            _console().print(table)
+
+
+def _console() -> Console:
+    # Into a pipe or a file, rich would fold tables at 80 columns.
+    console = Console()
+    return console if console.is_terminal else Console(width=FILE_COLUMNS)
 
 
 def _add(table: Table, *cells: object) -> None:
