@@ -93,6 +93,7 @@ class Control:
         """Starts on what the one before has left."""
         self.world = world
         world.journal, _ = repaired(world.journal)
+        self.head = verify(world.journal)
         followed = follow([MODEL], [Route(revision=world.route.revision)], (), world.ring, {})
         self.model = followed.kept[0].model
         self.loading: dict[str, Artifact] = {}
@@ -129,7 +130,7 @@ class Control:
             world.point()
             world.registry["stable"] = self.model.stable
             world.registry["last_safe"] = self.model.last_safe
-            world.anchor = verify(world.journal)
+            world.anchor = self.head
             self.document = None
 
     def _do(self, after: ModelState, action: Action) -> None:
@@ -165,11 +166,12 @@ class Control:
         """As a crash may find it: nothing, half a line, or the line."""
         world = self.world
         whole = world.journal
-        line, _ = next_line(verify(whole), entry)
+        line, head = next_line(self.head, entry)
         world.point()
         world.journal = whole + line[: len(line) // 2]
         world.point()
         world.journal = whole + line
+        self.head = head
 
     def _ordered(self, actions: tuple[Action, ...]) -> tuple[Action, ...]:
         if "journal first" in self.world.planted:
