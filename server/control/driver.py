@@ -40,7 +40,7 @@ from server.control.state_folder import KeptState, StateFolder
 from server.lifecycle.actions import Action, Journal, Load, ProjectRegistry, StoreRoute, Unload
 from server.lifecycle.events import Event, Loaded, LoadFailed, Request
 from server.lifecycle.explain import told
-from server.lifecycle.journal import BrokenJournal, Line
+from server.lifecycle.journal import BrokenJournal, Head, Line
 from server.lifecycle.state import Artifact, ModelState
 from server.lifecycle.step import step
 from server.processes import ModelPin
@@ -294,6 +294,9 @@ class Driver:
             refusal = None
         except LoadRefused as error:
             refusal = str(error)
+        except Exception as error:
+            log.exception("a load failed in a way that nobody foresaw")
+            refusal = f"a fault of ours ({error!r}); the log has more"
         finally:
             key = (name, artifact.digest)
             if self._loads.get(key) is asyncio.current_task():  # not one that was begun since this one was cancelled
@@ -374,7 +377,10 @@ class Driver:
         if self.journal is None:
             return ()
         try:
-            return self.journal.lines()
+            lines = self.journal.lines()
+            if lines:
+                self.journal.head = Head(lines[-1].number, lines[-1].digest)
+            return lines
         except (OSError, BrokenJournal) as error:
             log.error("the journal can't be read", extra={"fields": {"reason": str(error)}})
             return ()

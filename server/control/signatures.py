@@ -33,4 +33,4 @@ def _of(what: str, stable: tuple[TensorSpec, ...], other: tuple[TensorSpec, ...]
 
 
 def _shown(spec: TensorSpec | None) -> str:
-    return "none" if spec is None else f"{spec.datatype} {list(spec.shape)}"
+    return "none" if spec is None else f"{spec.datatype.name} {list(spec.shape)}"

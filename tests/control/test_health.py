@@ -1,6 +1,7 @@
 """Readiness: what the plane says is what HTTP says."""
 
 import time
+from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
@@ -8,7 +9,10 @@ from starlette.testclient import TestClient
 from native.plane.layout import HEADER_HEARTBEAT_NS, Plane, WorkerState
 from server.control.http import application
 from server.control.plane_reader import STALE_AFTER_NS, PlaneReader
-from tests.control.driven_server import started_driver
+from server.control.state_folder import KeptState, StateFolder
+from server.lifecycle.state import Artifact, ModelState
+from server.processes import ModelPin
+from tests.control.driven_server import NAME, settings_of, started_driver
 
 STATES = list(WorkerState)
 
@@ -63,3 +67,17 @@ def test_the_page_links_what_there_is() -> None:
 
 def test_another_path_is_not_found() -> None:
     assert answer(Plane.create(1), "/admin").status_code == 404
+
+
+def test_a_model_that_nothing_serves_makes_it_not_ready_and_is_named(tmp_path: Path) -> None:
+    plane = Plane.create(1)
+    plane.block(0).enter(WorkerState.READY)
+    settings, pin = settings_of(tmp_path), ModelPin(name=NAME, version="1", digest="a" * 64)
+    bad = ModelState(NAME, stable=Artifact("1", "a" * 64), quarantine={"a" * 64: "judged to be worse"})
+    StateFolder(settings.lifecycle.state).write_states([KeptState(bad)])
+    driver = started_driver(plane, settings, [pin])
+    got = TestClient(application(PlaneReader(plane), driver, "127.0.0.1:8001")).get("/health/ready")
+    assert got.status_code == 503
+    (reason,) = got.json()["reasons"]
+    assert "no safe version is left" in reason
+    assert "judged to be worse" in reason

@@ -13,6 +13,7 @@ from native.plane.counters import ROWS_OF_TABLE, Kind
 from native.plane.layout import HEADER_RESTARTS, HEADER_SEQUENCE, PLANE_CONTROL_RESTARTS, Plane, WorkerState
 from native.plane.seqlock import publish
 from server.control.http import application
+from server.control.lifecycle_metrics import lifecycle_families
 from server.control.metrics import PlaneCollector, metric_families
 from server.control.plane_reader import PlaneReader
 from tests.control.driven_server import started_driver
@@ -146,7 +147,9 @@ def test_a_scrape_is_readable_in_both_formats(accept: str) -> None:
 
 def test_the_page_of_metrics_lists_all_and_only_what_is_exported() -> None:
     exported = []
-    for family in metric_families(PlaneReader(Plane.create(1)), time.monotonic_ns()):
+    plane = Plane.create(1)
+    families = [*metric_families(PlaneReader(plane), time.monotonic_ns()), *lifecycle_families(started_driver(plane))]
+    for family in families:
         name = family.name + ("_total" if family.type == "counter" else "")
         labels = ", ".join(f"`{label}`" for label in _labels(family)) or "none"
         exported.append(f"| `{name}` | {family.type} | {labels} | {family.documentation} |")
@@ -163,4 +166,6 @@ def test_the_page_of_metrics_names_every_value_of_a_label(row: counters.Row) -> 
 
 def _labels(family: object) -> list[str]:
     samples = family.samples  # type: ignore[attr-defined]
+    if not samples:
+        return list(family._labelnames)  # type: ignore[attr-defined]
     return [label for label in samples[0].labels if label != "le"]
