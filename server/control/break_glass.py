@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -74,8 +75,9 @@ def _plane_of(parent_pid: int, proc: Path) -> Path:
     folder = proc / str(parent_pid) / "fd"
     try:
         for link in folder.iterdir():
-            if os.readlink(link).startswith(PLANE_NAME):
-                return link
+            with suppress(FileNotFoundError):  # closed since it was listed, so that it was not the plane
+                if os.readlink(link).startswith(PLANE_NAME):
+                    return link
     except OSError as error:
         raise GlassHolds(f"process {parent_pid}: expected the server's parent, got {error.strerror}") from error
     raise GlassHolds(
