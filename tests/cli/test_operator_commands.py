@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import threading
@@ -144,6 +145,12 @@ def test_a_plan_goes_from_its_file_to_the_server(admin: ScriptedAdmin, tmp_path:
         (["shadow", "churn"], "expected --version or --off, got none"),
         (["shadow", "churn", "--version", "4", "--off"], "expected --version or --off, got both"),
         (["promote", "churn", "--if-revision", "-1"], "--if-revision"),
+        (["rollback", "churn", "--pid", "1"], "expected --local beside it"),
+        (["rollback", "churn", "--local"], "expected --ready-file or --pid beside --local, got none"),
+        (["rollback", "churn", "--local", "--pid", "1", "--ready-file", "x"], "beside --local, got both"),
+        (["rollback", "churn", "--local", "--ready-file", "nothing"], "got nothing: No such file or directory"),
+        (["rollback", "churn", "--local", "--ready-file", "pyproject.toml"], "which names no pid"),
+        (["rollback", "churn", "--local", "--pid", "1", "--quarantine"], "neither --quarantine nor --if-revision"),
         (["journal", "verify", "--head", "7"], "a line's number, a colon and 64 digits"),
         (["events", "--after", "0"], "--after"),
     ],
@@ -172,6 +179,13 @@ def test_a_plan_that_is_none_is_exit_code_2(admin: ScriptedAdmin, tmp_path: Path
     result = run(admin.address, "canary", "churn", "--version", "4", "--plan", str(tmp_path / "plan.json"))
     assert result.exit_code == 2, result.output
     assert lesson in result.stderr
+    assert admin.asked == []
+
+
+def test_a_process_that_is_no_server_is_left_alone(admin: ScriptedAdmin) -> None:
+    result = run(admin.address, "rollback", "churn", "--local", "--pid", str(os.getpid()))
+    assert result.exit_code == 1
+    assert f"process {os.getpid()}: expected the server's parent, got another process" in result.stderr
     assert admin.asked == []
 
 

@@ -121,13 +121,35 @@ def rollback(
     quarantine: Annotated[
         bool, typer.Option("--quarantine", help="Also never serve again what is taken back.")
     ] = False,
+    local: Annotated[
+        bool, typer.Option("--local", help="With the control process dead: on this machine, past the admin port.")
+    ] = False,
+    ready_file: Annotated[
+        Path | None, typer.Option("--ready-file", metavar="FILE", help="With --local: the server's ready file.")
+    ] = None,
+    pid: Annotated[
+        int | None, typer.Option("--pid", metavar="PID", min=1, help="With --local: the process `roost serve`.")
+    ] = None,
 ) -> None:
     """Take the canary back; without a canary, go back to the last safe version. At once, without any loading.
 
     \b
     roost rollback churn --reason "scores drift"
+    roost rollback churn --local --ready-file /run/roost/ready.json
     """
-    _done(change, "Rollback", model=model, quarantine=quarantine)
+    if not local:
+        if pid is not None or ready_file is not None:
+            raise typer.BadParameter("expected --local beside it, got none.", param_hint="--ready-file, --pid")
+        _done(change, "Rollback", model=model, quarantine=quarantine)
+        return
+    if quarantine or change.if_revision is not None:
+        raise typer.BadParameter(
+            "expected neither --quarantine nor --if-revision beside it: only the control process can do these.",
+            param_hint="--local",
+        )
+    from server.cli.operators.local import parent_pid, roll_back
+
+    roll_back(change, model, parent_pid(pid, ready_file))
 
 
 @changes()
