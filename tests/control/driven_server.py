@@ -37,6 +37,7 @@ from registry_client.folder import FolderRegistry
 from registry_client.golden import make_golden
 from registry_client.manifest import Lineage
 from registry_client.onnx_model import read_onnx
+from registry_client.registry import Registry
 from server.control.artifact_source import ArtifactSource
 from server.control.driver import Driver
 from server.control.loading import TrialOutcome, TrialTask
@@ -62,15 +63,17 @@ def model_bytes(width: int = 3) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def push(root: Path, number: int, *, width: int = 3, aliases: tuple[str, ...] = ()) -> str:
-    """One more version, its digest."""
+def push(
+    root: Path, number: int, *, width: int = 3, aliases: tuple[str, ...] = (), registry: Registry | None = None
+) -> str:
+    """One more version, its digest. registry: in place of a folder registry at `root`."""
     content = model_bytes(width)
     row = np.ones((1, width), np.float32)
     golden = make_golden(read_onnx(content).signature, [({"x": row}, {"y": row + row})])
     folder = root.parent / f"bundle-{number}-{width}"
     lineage = Lineage(parameters={"number": number})
     write_bundle(folder, name=NAME, model_bytes=content, golden=golden, lineage=lineage)
-    return FolderRegistry(root).push(folder, aliases=aliases).digest
+    return (registry or FolderRegistry(root)).push(folder, aliases=aliases).digest
 
 
 @dataclass
@@ -162,10 +165,11 @@ class DrivenServer:
         return SeatTable(self.driver._plane).read()[ref.seat].digest
 
 
-def settings_of(folder: Path, **judgement: Any) -> Settings:
-    """A registry, a cache and a state folder under one folder."""
+def settings_of(folder: Path, *, mlflow: str | None = None, **judgement: Any) -> Settings:
+    """A registry, a cache and a state folder in one folder. mlflow: a tracking URI, in place of a folder registry."""
+    place = {"path": str(folder / "registry")} if mlflow is None else {"mlflow": mlflow}
     return Settings.model_validate({
-        "registry": {"path": str(folder / "registry"), "cache": str(folder / "cache"), "poll_s": 0.1},
+        "registry": {**place, "cache": str(folder / "cache"), "poll_s": 0.1},
         "lifecycle": {"state": str(folder / "state")},
         "judgement": {"look_ms": 20, **judgement},
         "models": [{"name": NAME}],
