@@ -86,7 +86,8 @@ def mlp_contenders(folder: Path) -> Iterator[list[Contender]]:
 @contextmanager
 def employment_server(folder: Path, registry: str) -> Iterator[tuple[Served, bytes]]:
     """The employment model served from its registry, and the model's bytes."""
-    with _started("employment", roost_registry_command(registry, "employment@stable", "--state", str(folder / "state")), folder) as server:
+    command = roost_registry_command(registry, "employment@stable", "--state", str(folder / "state"))
+    with _started("employment", command, folder) as server:
         yield server, of_registry(registry, "employment", "stable")
 
 

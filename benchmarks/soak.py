@@ -57,7 +57,8 @@ def perceptron(requests: int, folder: Path) -> Weighed:
 def employment(requests: int, folder: Path, registry: str) -> Weighed:
     """A worker of the employment model. Raises ValueError where `registry` lacks it."""
     model_bytes = of_registry(registry, "employment", "stable")
-    with served(roost_registry_command(registry, "employment@stable", "--state", str(folder / "state")), folder) as server:
+    command = roost_registry_command(registry, "employment@stable", "--state", str(folder / "state"))
+    with served(command, folder) as server:
         return _weighed(server, "employment", model_bytes, requests, folder)
 
 
