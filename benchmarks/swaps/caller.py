@@ -8,6 +8,7 @@ what was in flight on it counts as lost. Always: sent = right + wrong + failed +
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
 import struct
@@ -172,6 +173,8 @@ class Caller:
         self._sent = self._lost = 0
         self._pace = Pace()
         self._ended = threading.Event()
+        self._forgotten = threading.Event()
+        self._forgotten.set()
         self._thread = threading.Thread(target=self._run, name="caller", daemon=True)
         self._problem: BaseException | None = None
 
@@ -253,8 +256,11 @@ class Caller:
         return self._log[first:last].copy()
 
     def forget(self) -> None:
-        """Empties the log. Marks taken before are void."""
-        self._counts[wire.COUNT_LOGGED] = 0
+        """Empties the log. Marks taken before are void. Done by the thread that writes the log, and waited for."""
+        self._forgotten.clear()
+        while not self._forgotten.wait(0.1):
+            if self._problem is not None:
+                raise self._problem
 
     def failures(self) -> Iterator[tuple[int, str, str]]:
         """(answered, status, message) of the first FAILURES_MAX failed calls."""
@@ -280,6 +286,9 @@ class Caller:
             self._problem = problem
 
     def _turn(self) -> None:
+        if not self._forgotten.is_set():
+            self._counts[wire.COUNT_LOGGED] = 0
+            self._forgotten.set()
         now_ns = time.monotonic_ns()
         self._connect(now_ns)
         pace = self._pace
@@ -384,8 +393,6 @@ class Caller:
 
 
 def _pin_this_thread(core: int) -> None:
-    import os
-
     os.sched_setaffinity(0, {core})
 
 

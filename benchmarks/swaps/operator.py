@@ -25,7 +25,7 @@ from native.plane.layout import Plane
 from protos.roost.v1 import admin_pb2 as admin
 from protos.roost.v1 import admin_pb2_grpc
 
-CALL_S_MAX = 60.0
+CALL_S_MAX = 180.0
 WAIT_S = 30.0
 PPM = 1_000_000
 
@@ -109,11 +109,6 @@ class Operator:
         reply = self._call("DescribeModel", admin.DescribeModelRequest(model=NAME))
         model: admin.ModelState = reply.model
         return model
-
-    def journal(self) -> list[dict[str, Any]]:
-        """The newest entries, oldest first."""
-        reply = self._call("GetJournal", admin.GetJournalRequest(model=NAME, limit=100))
-        return [json.loads(entry.entry_json) for entry in reply.entries]
 
     def evidence(self) -> admin.GetEvidenceReply:
         reply: admin.GetEvidenceReply = self._call("GetEvidence", admin.GetEvidenceRequest(model=NAME))

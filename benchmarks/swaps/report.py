@@ -1,0 +1,112 @@
+"""What a run of swaps found, as a table on the terminal and as JSON, beside what was promised.
+
+Used by `python -m benchmarks.swaps`. Pure. Always: both show the same figures, and neither names a host or a path.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.machine import Machine
+from benchmarks.swaps.measured import Found
+from benchmarks.targets import Target
+
+FLIP_P99_MAX = 1.2
+SWAP_P99_MAX = 1.5
+LATE_MS_MAX = 10.0
+GROWTH_MAX = 1.1
+
+
+def targets(found: Found, flips: int, swaps: int) -> list[Target]:
+    """What was promised, and what came of it. flips, swaps: how many there had to be."""
+    unanswered = found.sent - found.right - found.wrong - found.failed - found.lost
+    return [
+        Target("weight flips", flips, True, found.flips),
+        Target("swaps to other digests", swaps, True, found.swaps),
+        Target("requests failed or unanswered", 0, False, found.failed + found.lost + unanswered),
+        Target("requests answered wrongly", 0, False, found.wrong),
+        Target("p99 during flips, to quiet", FLIP_P99_MAX, False, found.flip_ratio),
+        Target("p99 during swaps, to quiet", SWAP_P99_MAX, False, found.swap_ratio),
+        Target("last reply after Rollback's, p50 ms", LATE_MS_MAX, False, percentile(found.late_ms, 50)),
+        Target("last reply after Rollback's, p99 ms", LATE_MS_MAX, False, percentile(found.late_ms, 99)),
+        Target("the worker's memory, to before", GROWTH_MAX, False, found.growth),
+    ]
+
+
+def percentile(values: Sequence[float], which: float) -> float:
+    return float(np.percentile(values, which))
+
+
+def show(found: Found, promises: Sequence[Target], console: Console) -> None:
+    figures = Table(title="Swaps under a verified load")
+    figures.add_column("what")
+    figures.add_column("figure", justify="right")
+    for what, figure in _figures(found):
+        figures.add_row(what, figure)
+    console.print(figures)
+    table = Table()
+    for column in ("target", "wanted", "got", ""):
+        table.add_column(column)
+    for one in promises:
+        table.add_row(one.what, one.wanted, f"{one.got:,.2f}", "kept" if one.passed else "MISSED")
+    console.print(table)
+    for (status, message), count in found.failures.items():
+        console.print(f"failed: status {status}, {count} times: {message}")
+
+
+def as_json(found: Found, promises: Sequence[Target], machine: Machine, command: str) -> str:
+    document: dict[str, Any] = {
+        "machine": machine.as_dict(),
+        "command": command,
+        "capacity_per_s": found.capacity,
+        "rate_per_s": found.rate,
+        "flips": found.flips,
+        "swaps": found.swaps,
+        "requests": {
+            "sent": found.sent,
+            "right": found.right,
+            "wrong": found.wrong,
+            "failed": found.failed,
+            "lost": found.lost,
+        },
+        "flip_pairs": [{"quiet_p99_us": pair.quiet_us, "busy_p99_us": pair.busy_us} for pair in found.flip_pairs],
+        "swap_pairs": [{"quiet_p99_us": pair.quiet_us, "busy_p99_us": pair.busy_us} for pair in found.swap_pairs],
+        "load_s": found.load_s,
+        "rollback_ms": found.rollback_ms,
+        "late_ms": found.late_ms,
+        "rss_before_bytes": found.rss_before,
+        "rss_after_bytes": found.rss_after,
+        "targets": [
+            {"what": one.what, "wanted": one.wanted, "got": one.got, "passed": one.passed} for one in promises
+        ],
+    }
+    return json.dumps(document, indent=1)
+
+
+def _figures(found: Found) -> list[tuple[str, str]]:
+    def spread(values: Sequence[float]) -> str:
+        return f"{percentile(values, 50):,.1f} / {percentile(values, 99):,.1f}"
+
+    return [
+        ("capacity, requests/s", f"{found.capacity:,.0f}"),
+        ("load, requests/s", f"{found.rate:,.0f}"),
+        ("requests answered, each one checked", f"{found.right + found.wrong:,}"),
+        ("quiet p99, us (median of pairs)", _median(found.flip_pairs + found.swap_pairs, "quiet_us")),
+        ("p99 during flips, us", _median(found.flip_pairs, "busy_us")),
+        ("p99 during swaps, us", _median(found.swap_pairs, "busy_us")),
+        ("a version tried, loaded, warm and started, s (p50 / p99)", spread(found.load_s)),
+        ("Rollback, asked to told, ms (p50 / p99)", spread(found.rollback_ms)),
+        ("after it, last reply of what went, ms (p50 / p99)", spread(found.late_ms)),
+        ("worker's memory before / after, MiB", f"{found.rss_before / 2**20:.0f} / {found.rss_after / 2**20:.0f}"),
+    ]
+
+
+def _median(pairs: Sequence[Any], name: str) -> str:
+    return f"{statistics.median(getattr(pair, name) for pair in pairs):,.0f}"

@@ -1,0 +1,151 @@
+"""A whole server under a load of which every reply is checked: bad canaries go home, good ones are promoted."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from benchmarks.swaps.caller import Caller
+from benchmarks.swaps.versions import scaled
+from native.plane.layout import HEADER_CRASHES, WorkerState
+from native.plane.routing import RUNNING_TRIAL
+from tests.rollouts.canaries import STEPS_ENDLESS, failing, looping, not_a_number
+from tests.rollouts.conftest import KEYS, PLAN, RATE, WAIT_S, World
+
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
+
+HARMLESS_KEYS = 512  # their inputs are below every canary's threshold
+factors = itertools.count(2)
+
+
+def stable_was_right(caller: Caller, canary: int) -> None:
+    """Whatever the canary did: no reply that claims another version was wrong, and no reply was none."""
+    assert set(caller.wrong) <= {canary}, caller.wrong
+
+
+def after_it_all_is_well(world: World, caller: Caller) -> None:
+    time.sleep(0.2)  # what was in flight
+    before = (caller.failed, caller.lost, caller.wrong)
+    answered = caller.mark().answered
+    world.until(lambda: caller.mark().answered > answered + 500, "answers go on")
+    assert (caller.failed, caller.lost, caller.wrong) == before, caller.failed_by_status()
+
+
+def went_home(world: World, canary: int) -> None:
+    world.until(lambda: world.route.canary is None, "the canary goes home")
+    digest = world.versions.digests[canary]
+    assert world.digest("stable") != digest
+    state = world.operator.state()
+    assert digest in {one.digest for one in state.quarantined}, state
+    world.check_that_all_agree()
+    assert world.journal()[-1]["kind"] == "went_home"
+
+
+def test_a_good_canary_is_promoted_by_its_plan_and_no_request_fails(world: World) -> None:
+    factor = next(factors)
+    canary = world.push(scaled(factor), factor)
+    with world.caller() as caller:
+        caller.pace(rate=RATE)
+        world.operator.deploy(canary, plan=PLAN)
+        world.until(lambda: world.digest("stable") == world.versions.digests[canary], "the canary is promoted")
+        after_it_all_is_well(world, caller)
+        caller.settle()
+    assert (caller.failed, caller.lost, caller.wrong) == (0, 0, {}), caller.failed_by_status()
+    assert caller.right[canary] > 300
+    world.check_that_all_agree()
+    assert world.journal()[-1]["kind"] == "promoted"
+
+
+def test_an_identical_copy_is_promoted_by_its_plan(world: World) -> None:
+    stable = world.versions.digests.index(world.digest("stable"))
+    factor = world.versions.factors[stable]
+    canary = world.push(scaled(factor, name="copy"), factor)
+    with world.caller(keys=0) as caller:
+        caller.pace(rate=RATE)
+        world.operator.deploy(canary, plan=PLAN)
+        world.until(lambda: world.digest("stable") == world.versions.digests[canary], "the copy is promoted")
+        caller.settle()
+    assert (caller.failed, caller.lost, caller.wrong) == (0, 0, {}), caller.failed_by_status()
+
+
+@pytest.mark.parametrize("keys", [KEYS, 0], ids=["keyed", "keyless"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(not_a_number, id="not a number"),
+        pytest.param(failing, id="errors"),
+        pytest.param(lambda factor: looping(factor, STEPS_ENDLESS), id="a hang"),
+    ],
+)
+def test_a_canary_that_is_bad_for_some_inputs_goes_home_by_itself(
+    world: World, make: Callable[[int], bytes], keys: int
+) -> None:
+    factor = next(factors)
+    canary = world.push(make(factor), factor)
+    with world.caller(keys=keys) as caller:
+        caller.pace(rate=RATE)
+        world.operator.deploy(canary, weight=0.2)
+        went_home(world, canary)
+        after_it_all_is_well(world, caller)
+        stable_was_right(caller, canary)
+        assert caller.lost == 0
+
+
+def test_a_canary_that_goes_bad_after_a_while_goes_home_by_itself(world: World) -> None:
+    factor = next(factors)
+    canary = world.push(not_a_number(factor), factor)
+    with world.caller(keys=HARMLESS_KEYS) as good_times, world.caller(seed=2) as bad_times:
+        good_times.pace(rate=RATE)
+        world.operator.deploy(canary, weight=0.2)
+        world.until(lambda: good_times.right.get(canary, 0) > 300, "the canary answers")
+        assert world.route.canary is not None
+        bad_times.pace(rate=RATE)
+        went_home(world, canary)
+        after_it_all_is_well(world, bad_times)
+        assert good_times.wrong == {}
+        stable_was_right(bad_times, canary)
+
+
+def test_a_canary_that_is_far_slower_than_the_age_limit_goes_home_by_its_timeouts(world: World) -> None:
+    factor = next(factors)
+    canary = world.push(looping(factor, 60_000), factor)
+    with world.caller() as caller:
+        caller.pace(rate=RATE / 4)
+        world.operator.deploy(canary, weight=0.1)
+        went_home(world, canary)
+        after_it_all_is_well(world, caller)
+        stable_was_right(caller, canary)
+
+
+def test_a_worker_that_crashes_in_a_canarys_run_is_replaced_without_it(world: World) -> None:
+    factor = next(factors)
+    canary = world.push(looping(factor, 3000), factor)
+    with world.caller() as caller:
+        caller.pace(rate=RATE / 4)
+        world.operator.deploy(canary, weight=0.2)
+        seat = world.route.canary
+        assert seat is not None
+        index = _crash_one_in(world, seat.seat)
+        went_home(world, canary)
+        world.until(lambda: world.plane.block(index).state is WorkerState.READY, "the worker is replaced")
+        after_it_all_is_well(world, caller)
+        stable_was_right(caller, canary)
+
+
+def _crash_one_in(world: World, seat: int) -> int:
+    """Kills a worker, as its own runtime would, in a run of this seat on its trial side. Returns its index."""
+    deadline = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline:
+        for index in range(world.plane.workers):
+            block = world.plane.block(index)
+            if block.routing[RUNNING_TRIAL] == seat + 1:
+                crashes = int(block.header[HEADER_CRASHES])
+                os.kill(world.pid_of(index), signal.SIGSEGV)
+                world.until(lambda: block.header[HEADER_CRASHES] > crashes, "the parent sees the crash")  # noqa: B023
+                return index
+    raise AssertionError("no worker ran the canary")
