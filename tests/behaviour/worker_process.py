@@ -16,9 +16,9 @@ import grpc
 
 from native.plane.layout import Plane, WorkerState
 from server.cli.pinning import pin_models
-from server.control.first_routes import publish_first_routes
 from server.processes import WorkerSpec
 from server.settings import Settings
+from tests.behaviour.first_routes import publish_first_routes
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 60.0

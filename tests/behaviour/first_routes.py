@@ -1,7 +1,6 @@
-"""The first routes of a server: every model's pinned artifact is its stable.
+"""The first routes of a server that has no control process: every model's pinned artifact is its stable.
 
-Used once by the control process, where the plane has no routes yet; workers wait for them. Always: a control process
-that is started again finds routes, and changes nothing here.
+For tests of workers alone. The control process's own are `server.control.driver`'s.
 """
 
 from __future__ import annotations
