@@ -46,7 +46,8 @@ ENV PATH=/opt/roost/venv/bin:$PATH \
     NUMBA_CPU_FEATURES= \
     NUMBA_CACHE_LOCATOR_CLASSES=native.baked_cache.BakedCacheLocator \
     ROOST_KERNEL_CACHE=/opt/roost/kernels \
-    ROOST_REGISTRY__CACHE=/var/cache/roost/bundles
+    ROOST_REGISTRY__CACHE=/var/cache/roost/bundles \
+    ROOST_LIFECYCLE__STATE=/var/cache/roost/state
 RUN roost warm
 
 USER 10001:10001
