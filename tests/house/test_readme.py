@@ -96,9 +96,11 @@ def test_the_commands_on_the_pages_run_in_their_order(tmp_path: Path) -> None:
     graph = onnx.helper.make_graph([onnx.helper.make_node("Neg", ["x"], ["y"])], "negate", [row], [result])
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
     onnx.save(model, tmp_path / "model.onnx")
-    # `serve` does not end by itself: the tests of the command line start it.
-    once = dict.fromkeys(command for command in COMMANDS if " serve " not in command)
-    assert {shlex.split(command)[1] for command in once} == {"bundle", "verify", "push"}
+    # `serve` does not end by itself: the tests of the command line start it. The tour has a test of its own.
+    registry = {"bundle", "verify", "push"}
+    once = dict.fromkeys(command for command in COMMANDS if shlex.split(command)[1] in registry)
+    others = {shlex.split(command)[1] for command in COMMANDS} - registry
+    assert others == {"serve", "canary", "weights", "promote", "status", "explain", "journal"}
     for command in once:
         done = subprocess.run(
             [sys.executable, "-m", "server.cli", *shlex.split(command)[1:]],
