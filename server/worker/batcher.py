@@ -208,13 +208,10 @@ class BatchLoop:
         if rows == 0:
             return
         run_as = words[arena, ARENA_RUNS_AS]
-        if run_as == seat:
-            bindings = place.bindings
-            run = bindings.kept.get((arena, rows)) or bindings.bind(arena, rows, *self._memory.arena_columns(arena))
-        else:
-            # The traffic of these rows went elsewhere while they waited. Not kept: the arena is another seat's.
+        run = place.bindings.kept.get((arena, rows)) if run_as == seat else None
+        if run is None:
+            run = self._bound(arena, seat, rows)
             place = self._place(run_as)
-            run = place.bindings.bind_rows(0, rows, *self._memory.arena_columns(arena))
         if cost_ns <= self._inline_ns_max:
             running = self._running_words
             running[RUNNING_MAIN_GENERATION] = place.generation
@@ -235,10 +232,16 @@ class BatchLoop:
         rows = self._take(arena, time.monotonic_ns(), cost_ns, wanted_rows, place)
         if rows == 0:
             return
-        run_as = words[arena, ARENA_RUNS_AS]
-        place = self._place(run_as)
-        run = place.bindings.bind_rows(0, rows, *self._memory.arena_columns(arena))
-        self._run_in_thread(arena, run_as, rows, run, TRIAL)
+        self._run_in_thread(arena, words[arena, ARENA_RUNS_AS], rows, self._bound(arena, seat, rows), TRIAL)
+
+    def _bound(self, arena: int, seat: int, rows: int) -> Run:
+        """The run of a taken arena of this seat, by the seat that runs it now."""
+        run_as = self._memory.arena_words[arena, ARENA_RUNS_AS]
+        bindings = self._place(run_as).bindings
+        if run_as == seat:
+            return bindings.kept.get((arena, rows)) or bindings.bind(arena, rows, *self._memory.arena_columns(arena))
+        # The traffic of these rows went elsewhere while they waited. Not kept: the arena is another seat's.
+        return bindings.bind_rows(0, rows, *self._memory.arena_columns(arena))
 
     def _take(self, arena: int, now_ns: int, cost_ns: int, wanted_rows: int, place: Place) -> int:
         """Hands the arena to a runner: its rows, 0 where nobody waits any more, and the arena is free again."""
