@@ -384,9 +384,7 @@ class Caller:
             connection.unsent += _frame(wire.PING, 1, 0, self._ping.tobytes())
         self._counts[wire.COUNT_SETTINGS] = self._counts[wire.COUNT_PINGS] = 0
         if connection.words[wire.LENT] > GIVE_BACK:
-            connection.unsent += _frame(
-                wire.WINDOW_UPDATE, 0, 0, struct.pack(">I", int(connection.words[wire.LENT]))
-            )
+            connection.unsent += _frame(wire.WINDOW_UPDATE, 0, 0, struct.pack(">I", int(connection.words[wire.LENT])))
             connection.words[wire.LENT] = 0
         if connection.words[wire.GOING_AWAY] and connection.words[wire.IN_FLIGHT] == 0:
             connection.close()

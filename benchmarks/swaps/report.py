@@ -83,9 +83,7 @@ def as_json(found: Found, promises: Sequence[Target], machine: Machine, command:
         "late_ms": found.late_ms,
         "rss_before_bytes": found.rss_before,
         "rss_after_bytes": found.rss_after,
-        "targets": [
-            {"what": one.what, "wanted": one.wanted, "got": one.got, "passed": one.passed} for one in promises
-        ],
+        "targets": [{"what": one.what, "wanted": one.wanted, "got": one.got, "passed": one.passed} for one in promises],
     }
     return json.dumps(document, indent=1)
 

@@ -148,7 +148,9 @@ def find_field(buffer: Bytes, at: int, end: int, number: int, span: Words) -> in
     cache=True,
     error_model="numpy",
 )
-def read_reply(buffer: Bytes, start: int, end: int, connection: Words, calls: Words, stream: int, factors: Words) -> None:
+def read_reply(
+    buffer: Bytes, start: int, end: int, connection: Words, calls: Words, stream: int, factors: Words
+) -> None:
     """Reads a PredictReply: its version, and whether its values are that version's."""
     call = (stream >> 1) & STREAM_MASK
     span = np.zeros(2, np.int64)

@@ -1,6 +1,7 @@
-"""Canaries that go bad on some inputs: right answers for small x[0], trouble from THRESHOLD on.
+"""Canaries that go bad on some inputs: trouble where x[0] is a whole number from THRESHOLD on, else right answers.
 
-What is tried before a rollout (golden examples, probes, warm-up) is small, so that only traffic brings it out.
+What is tried before a rollout (golden examples, probes, warm-up) is drawn from the real numbers, so that only traffic
+brings it out.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ def _constants(factor: int, **more: np.ndarray) -> dict[str, np.ndarray]:
 def _sliced() -> list[onnx.NodeProto]:
     return [
         node("Slice", ["x", "nought_th", "first_th", "first_th"], ["first"]),
-        node("GreaterOrEqual", ["first", "threshold"], ["bad"]),
+        node("Floor", ["first"], ["floor"]),
+        node("Equal", ["first", "floor"], ["whole"]),
+        node("GreaterOrEqual", ["first", "threshold"], ["large"]),
+        node("And", ["whole", "large"], ["bad"]),
         node("Mul", ["x", "factor"], ["good"]),
     ]
 

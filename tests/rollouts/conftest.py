@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ class World:
     server: Served
     operator: Operator
     plane: Plane
+    promoted: set[int] = field(default_factory=set)
 
     @property
     def state(self) -> Path:

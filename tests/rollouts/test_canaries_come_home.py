@@ -20,6 +20,7 @@ from tests.rollouts.conftest import KEYS, PLAN, RATE, WAIT_S, World
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
 
 HARMLESS_KEYS = 512  # their inputs are below every canary's threshold
+IN_FLIGHT_S = 1.0  # a run that hangs in another worker is still ended by its watchdog
 factors = itertools.count(2)
 
 
@@ -29,7 +30,7 @@ def stable_was_right(caller: Caller, canary: int) -> None:
 
 
 def after_it_all_is_well(world: World, caller: Caller) -> None:
-    time.sleep(0.2)  # what was in flight
+    time.sleep(IN_FLIGHT_S)
     before = (caller.failed, caller.lost, caller.wrong)
     answered = caller.mark().answered
     world.until(lambda: caller.mark().answered > answered + 500, "answers go on")
@@ -111,7 +112,7 @@ def test_a_canary_that_goes_bad_after_a_while_goes_home_by_itself(world: World) 
         stable_was_right(bad_times, canary)
 
 
-def test_a_canary_that_is_far_slower_than_the_age_limit_goes_home_by_its_timeouts(world: World) -> None:
+def test_a_canary_that_is_far_too_slow_goes_home_by_itself(world: World) -> None:
     factor = next(factors)
     canary = world.push(looping(factor, 60_000), factor)
     with world.caller() as caller:
