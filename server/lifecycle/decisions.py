@@ -98,8 +98,9 @@ def promotion(model: ModelState, canary: Rollout) -> dict[str, Any]:
 
 
 def started(rollout: Rollout, now_ns: int) -> Rollout:
-    """With its first weight."""
-    return replace(rollout, started=True, step_started_ns=now_ns, weight_ppm=rollout.current.weight_ppm)
+    """With its first weight; after a restart of the server, with the one that it had."""
+    weight_ppm = rollout.weight_ppm or rollout.current.weight_ppm
+    return replace(rollout, started=True, step_started_ns=now_ns, weight_ppm=weight_ppm)
 
 
 def fallback(model: ModelState) -> Artifact | None:

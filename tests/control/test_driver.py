@@ -230,9 +230,12 @@ async def test_what_a_killed_process_had_not_written_is_written_by_the_next_one(
         assert again.models[0].revision == reply.models[0].revision
 
 
-async def test_a_server_that_starts_again_goes_on_with_its_rollout(world: World) -> None:
+async def test_a_server_that_starts_again_goes_on_with_its_rollout_and_its_weight(world: World) -> None:
     async with serving(world.settings, world.plane, world.digests[0]) as server:
         await deploy(server)
+        await server.stub.SetTrafficWeights(
+            admin_pb2.SetTrafficWeightsRequest(operation=operation(), model=NAME, canary_ppm=300_000)
+        )
         await written(server)
         rollout = server.driver.state(NAME).canary
     assert rollout is not None
@@ -242,9 +245,10 @@ async def test_a_server_that_starts_again_goes_on_with_its_rollout(world: World)
         now = server.driver.state(NAME).canary
         assert now is not None
         assert (now.id, now.salt, server.route.salt) == (rollout.id, rollout.salt, rollout.salt)
+        assert server.route.canary_ppm == 300_000
         await written(server)
         assert world.kinds()[-2:] == ["started", "canary_started"]
-        assert verify((world.folder / "state/journal.jsonl").read_bytes()).number == 5
+        assert verify((world.folder / "state/journal.jsonl").read_bytes()).number == 6
 
 
 async def test_a_quarantined_version_is_not_served_although_the_start_names_it(world: World) -> None:
