@@ -32,9 +32,21 @@ def of_bundle(folder: Path) -> bytes:
 def of_registry(location: Path | str, model: str, alias: str) -> bytes:
     """The verified model bytes of the version that `alias` points at now. Raises ValueError as `of_bundle` does."""
     try:
-        name, reference = parse_target(f"{model}@{alias}")
-        registry = open_registry(str(location))
-        with tempfile.TemporaryDirectory() as scratch:
-            return registry.fetch(registry.resolve(name, reference), BundleCache(Path(scratch))).model_bytes
+        return _fetched(location, f"{model}@{alias}")
     except ArtifactError as error:
         raise ValueError(f"{error} --onnx FILE or --bundle FOLDER name the served model elsewhere.") from error
+
+
+def of_version(location: Path | str, model: str, version: str) -> bytes:
+    """The verified model bytes of a version. Raises ValueError as `of_bundle` does."""
+    try:
+        return _fetched(location, f"{model}:{version}")
+    except ArtifactError as error:
+        raise ValueError(str(error)) from error
+
+
+def _fetched(location: Path | str, target: str) -> bytes:
+    name, reference = parse_target(target)
+    registry = open_registry(str(location))
+    with tempfile.TemporaryDirectory() as scratch:
+        return registry.fetch(registry.resolve(name, reference), BundleCache(Path(scratch))).model_bytes
