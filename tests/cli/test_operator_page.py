@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,14 @@ from server.cli.operators import changing, looking
 from server.cli.operators.options import ADMIN_DEFAULT, ADMIN_VARIABLE, NO_REASON, OPERATOR_VARIABLE, TIMEOUT_S
 from server.control.event_log import EVENTS_MAX
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs/reference/commands.md").read_text()
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs/reference/commands.md").read_text()
+GUIDES = ("docs/reference/commands.md", "docs/guides/canaries.md", "README.md")
+WRITTEN = [
+    pytest.param(shlex.split(line.partition(" | ")[0]), id=line)
+    for page in GUIDES
+    for line in re.findall(r"^\$ (?:\.venv/bin/)?roost (.+)$", (ROOT / page).read_text(), re.M)
+]
 LOOKING = {"--admin", "--timeout", "--json"}
 CHANGING = {"--reason", "--operator", "--request-id", "--if-revision"}
 CHANGES = {command.__name__ for command in changing.COMMANDS}
@@ -79,3 +87,13 @@ def test_the_shared_options_are_on_the_page_with_their_defaults() -> None:
 
 def test_the_number_of_events_on_the_page_is_the_servers() -> None:
     assert f"{EVENTS_MAX:,} events are kept" in PAGE
+
+
+@pytest.mark.parametrize("arguments", WRITTEN)
+def test_a_command_on_a_page_is_one_that_the_command_line_takes(arguments: list[str]) -> None:
+    group: Any = typer.main.get_command(app)
+    context = group.make_context("roost", list(arguments))
+    name, command, rest = group.resolve_command(context, [*context._protected_args, *context.args])
+    if name == "journal":
+        name, command, rest = command.resolve_command(context, rest)
+    command.make_context(name, rest, parent=context)
