@@ -7,6 +7,7 @@ was changed in any other way is left as it is and not appended to.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import threading
@@ -39,7 +40,9 @@ class JournalFile:
             line, head = next_line(self.head, entry)
             size = os.fstat(file.fileno()).st_size
             try:
-                file.write(line)
+                written = file.write(line)
+                if written != len(line):  # a disk that is nearly full takes a part, and says nothing
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
                 os.fsync(file.fileno())
             except OSError:
                 self._undo(size)

@@ -41,6 +41,7 @@ class Looks:
         self._random = random_ or random.Random()
         self._kept_at_s = 0.0
         self._kept_evidence = b""
+        self._said_banned: set[tuple[str, str]] = set()
 
     async def run(self) -> None:
         """For ever."""
@@ -134,7 +135,11 @@ class Looks:
     async def _banned(self, served: Served) -> None:
         """Crashes while no control process lived: the parent remembers them in the plane."""
         for artifact in _on_trial(self._driver.state(served.name)):
-            if self._driver.seating.banned(served.index, artifact.digest):
+            key = served.name, artifact.digest
+            if not self._driver.seating.banned(served.index, artifact.digest):
+                self._said_banned.discard(key)
+            elif key not in self._said_banned:  # said once: frozen, it stays where it is until somebody decides
+                self._said_banned.add(key)
                 await self._incident(served.name, artifact.digest, "a worker ended in a run of this version")
 
     async def _incident(self, name: str, digest: str, detail: str) -> None:
