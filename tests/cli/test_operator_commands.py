@@ -374,6 +374,17 @@ def test_status_of_a_model_shows_all_of_it(admin: ScriptedAdmin) -> None:
     ]
 
 
+def test_a_canary_without_a_plan_has_nothing_to_wait_for(admin: ScriptedAdmin) -> None:
+    rollout = admin_pb2.Rollout(
+        id="r-2", steps=[admin_pb2.PlanStep(weight_ppm=50_000)], needs_approval=True, phase="canary", requests=3
+    )
+    admin.answers["DescribeModel"] = admin_pb2.DescribeModelReply(model=churn(rollout=rollout))
+    lines = [line.strip() for line in run(admin.address, "status", "churn").stdout.splitlines()]
+    assert "rollout    r-2, canary, verdict: none yet" in lines
+    assert "plan       [5 %], then an operator decides" in lines
+    assert "step       0 s and 3 requests" in lines
+
+
 def test_status_of_a_model_that_is_not_served_says_why_first(admin: ScriptedAdmin) -> None:
     state = admin_pb2.ModelState(name="churn", message="Nothing safe is left to serve.")
     admin.answers["DescribeModel"] = admin_pb2.DescribeModelReply(model=state)

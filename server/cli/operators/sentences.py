@@ -76,4 +76,5 @@ def _rollout_facts(rollout: admin_pb2.Rollout) -> Iterator[tuple[str, str]]:
     if rollout.step < len(rollout.steps) and rollout.phase != "loading":
         step = rollout.steps[rollout.step]
         seen = f"{rollout.step_elapsed_s:.0f} s and {rollout.requests:,} requests"
-        yield "step", f"{seen} of at least {step.bake_s:g} s and {step.minimum_requests:,}"
+        needs = f" of at least {step.bake_s:g} s and {step.minimum_requests:,}"
+        yield "step", seen + (needs if step.bake_s or step.minimum_requests else "")
