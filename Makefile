@@ -22,7 +22,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve demo-model candidates test test-slow lint format bench soak fuzz load protos lock clean
+.PHONY: help setup serve demo-model candidates test test-slow lint format bench bench-swaps calibrate soak fuzz load protos lock clean
 
 help:  ## show this page
 	@echo "Roost: a model inference server that takes its canaries home."
@@ -98,6 +98,12 @@ format: setup  ## put imports in order and mend what ruff can mend
 
 bench: setup  ## one table from one interleaved run, also build/bench.json; wants h2load and nghttpd
 	$(BIN)/python -m benchmarks --registry $(REGISTRY) $(BENCH)
+
+bench-swaps: setup  ## flip weights and swap versions under a load of which every reply is checked; build/swaps.json
+	$(BIN)/python -m benchmarks.swaps $(BENCH)
+
+calibrate: setup  ## verdicts on simulated rollouts whose truth is known: false rollbacks, and how soon a bad one is found
+	$(BIN)/python -m benchmarks.calibrate
 
 soak: setup  ## a worker's memory before and after a million requests; wants h2load
 	$(BIN)/python -m benchmarks.soak $(SOAK)

@@ -176,7 +176,7 @@ class Caller:
         self._forgotten = threading.Event()
         self._forgotten.set()
         self._thread = threading.Thread(target=self._run, name="caller", daemon=True)
-        self._problem: BaseException | None = None
+        self._problem: Exception | None = None
 
     def __enter__(self) -> Caller:
         self._good = _good_trailers(self._connections[0], self._template)
@@ -250,7 +250,12 @@ class Caller:
         return self._lost
 
     def answers(self, since: Mark | None = None, until: Mark | None = None) -> npt.NDArray[np.int64]:
-        """[answers, 3]: due, answered, version; times by the monotonic clock, in nanoseconds."""
+        """[answers, 3]: due, answered, version; times by the monotonic clock, in nanoseconds.
+
+        Raises RuntimeError where the log was too small for all that came.
+        """
+        if self._counts[wire.COUNT_LOGGED] >= LOG_MAX:
+            raise RuntimeError(f"caller: expected at most {LOG_MAX} answers in its log, got more. Forget more often.")
         first = 0 if since is None else since.logged
         last = int(self._counts[wire.COUNT_LOGGED]) if until is None else until.logged
         return self._log[first:last].copy()
@@ -269,7 +274,7 @@ class Caller:
             if size == 0:
                 yield int(self._failures[entry, 1]), "reset", ""
                 continue
-            found = dict(hpack.Decoder().decode(self._blocks[entry, :size].tobytes()))
+            found = _headers(self._blocks[entry, :size].tobytes())
             yield int(self._failures[entry, 1]), found.get("grpc-status", "none"), found.get("grpc-message", "")
 
     def failed_by_status(self) -> Counter[tuple[str, str]]:
@@ -282,7 +287,7 @@ class Caller:
                 _pin_this_thread(self._core)
             while not self._ended.is_set():
                 self._turn()
-        except BaseException as problem:
+        except Exception as problem:  # noqa: BLE001  # whatever it is, it is raised where the caller is left
             self._problem = problem
 
     def _turn(self) -> None:
@@ -300,7 +305,7 @@ class Caller:
         if not opened:
             time.sleep(TICK_S)
             return
-        blocked = [one.socket for one in opened.values() if one.unsent]
+        blocked = [ready for ready, one in opened.items() if one.unsent]
         readable, _, _ = select.select(list(opened), blocked, [], TICK_S)
         for ready in readable:
             self._read(opened[ready])
@@ -347,7 +352,7 @@ class Caller:
     def _read(self, connection: _Connection) -> None:
         assert connection.socket is not None
         try:
-            count = connection.socket.recv_into(memoryview(connection.buffer)[connection.filled :])
+            count = connection.socket.recv_into(connection.buffer.data[connection.filled :])
         except BlockingIOError:
             return
         except OSError:
@@ -390,6 +395,11 @@ class Caller:
             connection.close()
 
 
+def _headers(block: bytes) -> dict[str, str]:
+    """A header block that needs no dynamic table, as text."""
+    return {str(name): str(value) for name, value in hpack.Decoder().decode(block)}
+
+
 def _pin_this_thread(core: int) -> None:
     os.sched_setaffinity(0, {core})
 
@@ -412,7 +422,7 @@ def _good_trailers(connection: _Connection, template: npt.NDArray[np.uint8]) -> 
                 block = received[at + wire.FRAME_HEAD : at + wire.FRAME_HEAD + length]
                 at += wire.FRAME_HEAD + length
                 if kind == wire.HEADERS and flags & wire.END_STREAM:
-                    trailers = dict(hpack.Decoder().decode(block))
+                    trailers = _headers(block)
                     assert trailers.get("grpc-status") == "0", f"the first call failed: {trailers}"
                     return np.frombuffer(block, np.uint8).copy()
             received = received[at:]

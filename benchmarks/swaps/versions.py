@@ -47,7 +47,7 @@ def graph_bytes(
 def scaled(factor: int, name: str = "graph") -> bytes:
     """y = factor * x. name: of the graph, which gives the same function another digest."""
     assert 0 < factor < FACTORS_END, factor
-    return graph_bytes([node("Mul", ["x", "factor"], ["y"])], {"factor": np.float32([factor])}, name=name)
+    return graph_bytes([node("Mul", ["x", "factor"], ["y"])], {"factor": np.array([factor], np.float32)}, name=name)
 
 
 class Versions:

@@ -156,6 +156,7 @@ def read_reply(
     span = np.zeros(2, np.int64)
     if end - start < 5 or calls[call, VERSION] != 0:  # too short, or a second message
         calls[call, VERSION] = -1
+        calls[call, RIGHT] = 0
         return
     length = 0
     for byte in range(1, 5):
@@ -209,7 +210,8 @@ def read_frames(
 ) -> int:
     """Reads all frames that are whole in buffer[:end]; the offset of the first that is not.
 
-    by_version: [versions, 2], right and wrong answers. log: [calls, 3], due, answered, version, as long as there is room.
+    by_version: [versions, 2], right and wrong answers; 0 is no version. log: [calls, 3], due, answered, version, while
+    there is room.
     failures: [failures, 3], due, answered, bytes of the header block in `failed_blocks` (0: the stream was reset).
     """
     at = 0
@@ -229,7 +231,7 @@ def read_frames(
             connection[LENT] += length
             if calls[call, DUE] != 0:
                 read_reply(buffer, start, at, connection, calls, stream, factors)
-        elif kind == HEADERS or kind == RST_STREAM:
+        elif kind in (HEADERS, RST_STREAM):
             if (kind == HEADERS and flags & END_STREAM == 0) or calls[call, DUE] == 0:
                 continue
             good = kind == HEADERS and length == good_trailers.size and calls[call, VERSION] != 0
