@@ -12,7 +12,6 @@ import locust  # noqa: F401  # isort: skip - before anything that imports ssl, w
 
 import sys
 import time
-from dataclasses import dataclass, field
 
 import gevent
 import grpc
@@ -20,67 +19,11 @@ from locust import events, task
 
 from loadtests.claiming_user import Answered, CallFailed, ClaimingUser, add_arguments, become_locust, make_pool
 from loadtests.operator_calls import OperatorCalls
-from loadtests.verified_pool import WrongAnswer
+from loadtests.trial_watched import Trial
 
 PPM = 1_000_000
 RUN_TIME_DEFAULT = "120s"
 POLL_S = 0.02
-FOLLOW_NS = 100_000_000  # for idle workers to follow, and for the reply to the poll
-
-
-@dataclass
-class Trial:
-    """What became of the canary. Moments are of perf_counter_ns; 0: not yet. deployed_ns: it has its share."""
-
-    stable: str
-    canary: str
-    deployed_ns: int = 0
-    home_ns: int = 0
-    requests: int = 0  # of all versions, between the two
-    canary_replies: int = 0
-    bad_replies: int = 0
-    failed_calls: int = 0
-    last_canary_ns: int = 0
-    quarantined: str = ""
-    refusal: str = ""
-    failed_texts: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def is_out(self) -> bool:
-        return self.deployed_ns > 0 and self.home_ns == 0
-
-    def answered(self, answered: Answered) -> Exception | None:
-        if self.is_out:
-            self.requests += 1
-        if answered.version != self.canary:
-            return None
-        self.canary_replies += 1
-        self.bad_replies += answered.case.is_bad(self.canary)
-        self.last_canary_ns = max(self.last_canary_ns, answered.ended_ns)
-        if self.home_ns and answered.began_ns > self.home_ns + FOLLOW_NS:
-            return WrongAnswer("expected the stable version after the canary went home, got the canary")
-        return None
-
-    def failed(self, text: str) -> None:
-        self.requests += 1
-        self.failed_calls += 1
-        self.failed_texts[text] = self.failed_texts.get(text, 0) + 1
-
-    def lines(self) -> list[str]:
-        """What to print."""
-        if self.refusal:
-            return [f"version {self.canary} was refused: {self.refusal}"]
-        if not self.home_ns:
-            return [f"version {self.canary} is not home: {self.requests:,} requests, {self.bad_replies:,} bad replies"]
-        seconds = (self.home_ns - self.deployed_ns) / 1e9
-        late_ms = max(self.last_canary_ns - self.home_ns, 0) / 1e6
-        return [
-            f"version {self.canary} was home after {seconds:.2f} s and {self.requests:,} requests"
-            + (f", in quarantine ({self.quarantined})" if self.quarantined else ""),
-            f"  it answered {self.canary_replies:,}, {self.bad_replies:,} of them badly, and failed "
-            f"{self.failed_calls:,}; its last reply came {late_ms:.1f} ms after it was seen to be home",
-            *(f"  {count:,} x {text}" for text, count in sorted(self.failed_texts.items())),
-        ]
 
 
 @events.init_command_line_parser.add_listener
@@ -154,7 +97,9 @@ class TrialUser(ClaimingUser):
         return self.environment.trial.is_out
 
     def check(self, began: bool, answered: Answered) -> Exception | None:
-        return self.environment.trial.answered(answered)
+        return self.environment.trial.answered(
+            answered.version, answered.case.is_bad(answered.version), answered.began_ns, answered.ended_ns
+        )
 
     def call_failed(self, began: bool, answered: Answered, failure: CallFailed) -> Exception | None:
         if not began:

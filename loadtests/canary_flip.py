@@ -14,27 +14,18 @@ import locust  # noqa: F401  # isort: skip - before anything that imports ssl, w
 import itertools
 import sys
 import time
-from dataclasses import dataclass
 
 import gevent
 import grpc
 from locust import events, task
 
-import roost
 from loadtests.claiming_user import Answered, ClaimingUser, add_arguments, become_locust, make_pool
 from loadtests.operator_calls import OperatorCalls
+from loadtests.standing_weight import PPM, Standing
 from loadtests.verified_pool import WrongAnswer
 
-PPM = 1_000_000
 KEYS = 10_000
 RUN_TIME_DEFAULT = "20s"
-
-
-@dataclass(frozen=True)
-class Standing:
-    """A weight that all workers follow, until the next flip begins."""
-
-    canary_ppm: int
 
 
 class Flips:
@@ -66,7 +57,7 @@ class Flips:
             else:
                 self.made += 1
                 if state.workers_following == state.workers_ready:
-                    self.standing = Standing(weight)
+                    self.standing = Standing(weight, self.stable, self.canary, self.salt)
             environment.events.request.fire(
                 request_type="admin",
                 name="SetTrafficWeights",
@@ -83,16 +74,10 @@ class Flips:
         self.answered[answered.version] = self.answered.get(answered.version, 0) + 1
         if standing is None or standing is not self.standing:
             return None
-        ppm = standing.canary_ppm
-        if answered.key:
-            expected = self.canary if roost.key_position(answered.key, self.salt) < ppm else self.stable
-        elif ppm in (0, PPM):
-            expected = self.canary if ppm else self.stable
-        else:
+        expected = standing.expected(answered.key)
+        if expected in (None, answered.version):
             return None
-        if answered.version != expected:
-            return WrongAnswer(f"expected version {expected} while the canary had {ppm} millionths, got another")
-        return None
+        return WrongAnswer(f"expected version {expected} while {standing}, got another")
 
 
 @events.init_command_line_parser.add_listener

@@ -15,10 +15,13 @@ import pytest
 from benchmarks.servers import REPOSITORY, Served
 from loadtests import served_model
 from loadtests.claimed_versions import claimed_pool
+from loadtests.standing_weight import PPM, Standing
+from loadtests.trial_watched import FOLLOW_NS, Trial
 from loadtests.verified_pool import WrongAnswer
 from protos.inference import grpc_service_pb2 as oip
 from protos.roost.v1 import predict_pb2 as v1
 from tests.cli.served_versions import MODEL, push_versions, scaled, serving
+from tests.oracles import split as oracle
 
 pytestmark = pytest.mark.timeout(240)  # the first start after a change compiles all kernels
 
@@ -142,6 +145,40 @@ def test_versions_with_other_inputs_make_no_pool():
 
     with pytest.raises(ValueError, match="expected versions with the same inputs"):
         claimed_pool(MODEL, {"1": VERSIONS["1"], "2": mlp_model()}, cases=2, rows_max=2, seed=0)
+
+
+def test_a_standing_weight_says_who_must_answer():
+    half, salt = 500_000, 42
+    assert Standing(0, "1", "2", salt).expected("") == "1"
+    assert Standing(PPM, "1", "2", salt).expected("") == "2"
+    assert Standing(half, "1", "2", salt).expected("") is None, "either may"
+    for key in map(str, range(50)):
+        expected = "2" if oracle.position(key.encode(), salt) < half else "1"
+        assert Standing(half, "1", "2", salt).expected(key) == expected
+
+
+def test_a_canary_that_answers_after_it_was_seen_to_be_home_is_wrong():
+    trial = Trial("1", "2", deployed_ns=1, home_ns=1_000_000_000)
+    assert trial.answered("2", True, began_ns=990_000_000, ended_ns=1_005_000_000) is None
+    late = 1_000_000_000 + FOLLOW_NS + 1
+    assert trial.answered("1", False, began_ns=late, ended_ns=late) is None
+    assert isinstance(trial.answered("2", False, began_ns=late, ended_ns=late), WrongAnswer)
+    assert (trial.canary_replies, trial.bad_replies) == (2, 1)
+
+
+def test_what_counts_until_it_is_home_is_what_came_while_it_was_out():
+    trial = Trial("1", "2")
+    trial.answered("1", False, 0, 1)
+    trial.deployed_ns = 2
+    trial.answered("1", False, 2, 3)
+    trial.answered("2", True, 2, 3)
+    trial.failed("INTERNAL: x")
+    assert "is not home: 3 requests, 1 bad replies" in trial.lines()[0]
+    trial.home_ns = 1_000_000_002
+    trial.answered("1", False, 5, 6)
+    assert trial.lines()[0] == "version 2 was home after 1.00 s and 3 requests"
+    assert "it answered 1, 1 of them badly, and failed 1" in trial.lines()[1]
+    assert trial.lines()[2] == "  1 x INTERNAL: x"
 
 
 def test_a_version_is_read_from_its_registry_by_number(place: Place):
