@@ -60,9 +60,10 @@ $(VENV)/.installed: pyproject.toml locks/dev.lock $(wildcard clients/python/pypr
 	@echo "setup: installing what locks/dev.lock pins (a minute or two the first time)"
 	@$(BIN)/python -m pip install --progress-bar off --require-hashes -r locks/dev.lock
 	@$(BIN)/python -m pip check
-	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
 	@if [ -f clients/python/pyproject.toml ]; then \
-		$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e clients/python; fi
+		$(BIN)/python -m pip install -q --no-deps --no-build-isolation --config-settings editable_mode=compat \
+			-e clients/python; fi
 	@touch $@
 
 serve: setup demo-model  ## train the demo model if there is none yet, then serve it

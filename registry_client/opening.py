@@ -24,8 +24,11 @@ def absolute_location(location: str) -> str:
     return location if is_tracking_uri(location) else str(Path(location).expanduser().absolute())
 
 
-def open_registry(location: str) -> Registry:
-    """Raises RegistryRefused where the location can be no registry; that it answers shows with the first call."""
+def open_registry(location: str, *, must_exist: bool = False) -> Registry:
+    """Raises RegistryRefused where the location can be no registry; that it answers shows with the first call.
+
+    must_exist: refuses an embedded database that is not there, instead of making one: who only reads has mistyped it.
+    """
     if is_tracking_uri(location):
         from registry_client.mlflow_environment import set_variables
 
@@ -37,7 +40,7 @@ def open_registry(location: str) -> Registry:
                 "registry", expected="MLflow's client to be installed", got=f"{error}",
                 hint="Install the extra: pip install roost-server[registry].",
             ) from error  # fmt: skip
-        return MlflowRegistry(location)
+        return MlflowRegistry(location, must_exist=must_exist)
     from registry_client.folder import FolderRegistry
 
     return FolderRegistry(Path(location).expanduser())

@@ -25,7 +25,7 @@ EXIT_UNAVAILABLE = 3
 def main(arguments: list[str]) -> int:
     location, cache, *targets = arguments
     try:
-        registry = open_registry(location)
+        registry = open_registry(location, must_exist=True)
         for target in targets:
             found = registry.resolve(*parse_target(target))
             registry.fetch(found, BundleCache(Path(cache)))

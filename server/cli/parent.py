@@ -160,7 +160,7 @@ class Parent:
         while (code := self._warming.poll()) is None:
             self._wait(WARM_SILENCE_S)
             if not told and self._warming.poll() is None:
-                log.info("compiling kernels, once for this version and this processor")
+                log.info("compiling kernels, once for this version and this processor, or loading those that are")
                 told = True
         if code != 0:
             log.error("compiling kernels failed: run `roost warm` to see why", extra={"fields": {"exit": code}})

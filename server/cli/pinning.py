@@ -1,9 +1,9 @@
 """Pinning: what every configured model stands for, found out once, before anything is started.
 
 Used by `roost serve`; control makes the first routes of the pins. An alias that moves, or a file that is replaced,
-takes effect at the next start of the server. Always: only digests are found out here; bundles are read, verified and loaded
-by the workers. An MLflow registry is asked by a process of its own, which fills the cache, since its client takes a
-hundred megabytes; while it does not answer, what was served last is served again.
+takes effect at the next start of the server. Always: only digests are found out here; bundles are read, verified and
+loaded by the workers. An MLflow registry is asked by a process of its own, which fills the cache, since its client
+takes a hundred megabytes; while it does not answer, what was served last is served again.
 """
 
 from __future__ import annotations

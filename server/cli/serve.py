@@ -20,6 +20,7 @@ from server.cli.configuration import ConfigurationError, Values, load_settings
 from server.cli.doors import Doors, open_doors
 from server.cli.parent import Commands, Parent
 from server.cli.pinning import PinningFailed, described, pin_models
+from server.cli.state_lock import hold_state
 from server.logs import start_logging
 from server.processes import EXIT_REFUSED
 from server.settings import Settings
@@ -78,6 +79,8 @@ def serve(
         settings = load_settings(flags, os.environ, config)
         _check(settings)
         start_logging(settings.logs, "parent")
+        if any(model.onnx is None for model in settings.models):
+            hold_state(settings.lifecycle.state)
         pins = pin_models(settings)
         doors = open_doors(settings.server)
     except ConfigurationError as error:

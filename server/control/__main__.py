@@ -60,24 +60,31 @@ async def control(spec: ControlSpec) -> None:
 
     await admin.start()
     serving = asyncio.create_task(http.serve(sockets=[socket.socket(fileno=spec.http_fd)]))
-    following = asyncio.gather(admin.follow(), driver.run(), Looks(driver).run())
+    # None of them ends by itself.
+    answering, driving, looking = (
+        asyncio.create_task(task) for task in (admin.follow(), driver.run(), Looks(driver).run())
+    )
     stopping = asyncio.create_task(stop.wait())
     while not http.started and not serving.done():
         await asyncio.sleep(0.005)
     plane.words[PLANE_CONTROL_READY] = os.getpid()
-    await asyncio.wait((serving, following, stopping), return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait((serving, answering, driving, looking, stopping), return_when=asyncio.FIRST_COMPLETED)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         # The end has begun: a second signal must not turn its exit code into that of a kill.
         loop.remove_signal_handler(number)
         signal.signal(number, signal.SIG_IGN)
     http.should_exit = True
-    await admin.stop()
     stopping.cancel()
-    if following.done():
-        await following  # it never ends by itself: this raises what ended it
+    # Nobody asks any more, and nobody looks whether the port still answers: then what waits is written.
+    answering.cancel()
+    looking.cancel()
+    await admin.stop()
     await driver.stop()
-    following.cancel()
+    driving.cancel()
+    for ended in await asyncio.gather(answering, driving, looking, return_exceptions=True):
+        if isinstance(ended, Exception):
+            raise ended
     await serving
 
 

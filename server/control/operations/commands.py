@@ -47,7 +47,7 @@ class Commands:
             known = ", ".join(self._driver.models) or "none"
             raise refused(
                 grpc.StatusCode.NOT_FOUND, "model", expected=f"one that is served ({known})", got=shown(name),
-                hint="ListModels lists them.",
+                hint="`roost status` (ListModels) lists them.",
             )  # fmt: skip
         return served
 
@@ -130,7 +130,7 @@ class Commands:
         where = "in quarantine" if in_quarantine else "that a model has or the registry holds"
         raise refused(
             grpc.StatusCode.NOT_FOUND, "digest", expected=f"one {where}", got=shown(prefix),
-            hint="DescribeModel lists them. One that no model knows yet: name the model, and give all 64 digits.",
+            hint="`roost status` lists them. One that no model knows yet: name the model, and give all 64 digits.",
         )  # fmt: skip
 
     def _digests(self, name: str, *, in_quarantine: bool) -> set[str]:

@@ -53,7 +53,7 @@ def read_operation(operation: admin_pb2.Operation) -> Who:
             "operation.if_revision",
             expected="0 or more",
             got=str(revision),
-            hint="DescribeModel tells the current one.",
+            hint="`roost status` (DescribeModel) tells it.",
         )
     return Who(operator, reason, operation.request_id, revision)
 
@@ -83,7 +83,7 @@ def read_reference(field: str, text: str) -> str:
         field,
         expected="a version's number like 3, or an alias like @canary",
         got=shown(text),
-        hint="DescribeModel lists the registry's versions.",
+        hint="`roost list` (DescribeModel) shows them.",
     )
 
 
@@ -95,7 +95,7 @@ def read_digest(text: str) -> str:
             "digest",
             expected="a sha256 in hexadecimal, or at least its first 8 digits",
             got=shown(text),
-            hint="DescribeModel shows the digests of what is served.",
+            hint="`roost status` (DescribeModel) shows digests.",
         )
     return lowered
 
