@@ -9,6 +9,7 @@ REGISTRY ?= sqlite:///.roost/mlflow.db
 PROFILE ?= steady
 TARGET ?= 127.0.0.1:8001
 TESTS ?=
+LOAD ?=
 SERVE ?=
 BENCH ?=
 SOAK ?=
@@ -112,8 +113,8 @@ soak: setup  ## a worker's memory before and after a million requests; wants h2l
 fuzz: setup  ## fuzz the wire readers for ten minutes against google.protobuf and a guard page
 	ROOST_FUZZ_SECONDS=$${ROOST_FUZZ_SECONDS:-600} $(BIN)/python -m pytest -q -s --timeout 0 tests/fuzz
 
-load: setup  ## run a load profile against a running server (PROFILE=steady TARGET=127.0.0.1:8001)
-	$(BIN)/python -m loadtests.$(PROFILE) --target $(TARGET)
+load: setup  ## run a load profile against a running server (PROFILE=steady TARGET=127.0.0.1:8001 LOAD="...")
+	$(BIN)/python -m loadtests.$(PROFILE) --target $(TARGET) $(LOAD)
 
 # The compilers of protocols and locks live apart: grpcio-tools wants an older protobuf than the server runs on.
 $(TOOLS)/.installed: locks/tools.lock $(VENV)/.installed
