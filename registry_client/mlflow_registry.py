@@ -12,19 +12,20 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from mlflow.artifacts import download_artifacts
+from mlflow.artifacts import download_artifacts, list_artifacts
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from registry_client.cache import BundleCache
-from registry_client.errors import NotInRegistry, RegistryRefused, RegistryUnavailable, VerificationFailed
+from registry_client.errors import BadDocument, NotInRegistry, RegistryRefused, RegistryUnavailable, VerificationFailed
 from registry_client.manifest import check_digest, check_model_name
 from registry_client.names import USUAL_ALIAS
 from registry_client.placing import place_folder
+from registry_client.reading import read_at_most
 from registry_client.registry import Reference, Version, check_alias, check_tag, read_reference
 from registry_client.verify import VerifiedBundle, read_verified
 
@@ -45,13 +46,21 @@ UNAVAILABLE: Final = frozenset({"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "IO
 class MlflowRegistry:
     """A `Registry` under a tracking URI. Safe between threads and processes as far as MLflow's store is."""
 
-    def __init__(self, tracking_uri: str) -> None:
+    def __init__(self, tracking_uri: str, *, must_exist: bool = False) -> None:
         if not urlsplit(tracking_uri).scheme:
             raise RegistryRefused(
                 "registry", expected="a URI like sqlite:///mlflow.db or http://host:5000", got=repr(tracking_uri[:80]),
                 hint="Give a folder's path for a folder registry.",
             )  # fmt: skip
         self._uri = tracking_uri
+        database = _database(tracking_uri)
+        if must_exist and database is not None and not database.exists():
+            raise RegistryRefused(
+                "registry",
+                expected="a database",
+                got=f"none at {database}",
+                hint="roost push makes one; check the path.",
+            )
         with self._asked("open"):
             _check_database(tracking_uri)
             self._client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
@@ -163,6 +172,31 @@ class MlflowRegistry:
                 self._client.set_registered_model_tag(name, key, value)
             elif key in model.tags:
                 self._client.delete_registered_model_tag(name, key)
+
+    def read_foreign_file(self, name: str, number: int, file: str, bytes_max: int) -> bytes:
+        """A file of a version that somebody else logged. Nothing vouches for it."""
+        what = f"models:/{name}/{number}"
+        with tempfile.TemporaryDirectory(prefix="roost-adopt-") as folder, self._asked(f"give {file} of {what}"):
+            entry = self._client.get_model_version(name, str(number))
+            if DIGEST_TAG in entry.tags:
+                raise RegistryRefused(
+                    what, expected="a version that Roost did not make", got=f"one with the tag {DIGEST_TAG}",
+                    hint=f"It is served as it is: roost serve --model {name}:{number}.",
+                )  # fmt: skip
+            source = self._client.get_model_version_download_uri(name, str(number))
+            listed = list_artifacts(artifact_uri=source, tracking_uri=self._uri)
+            sizes = {PurePosixPath(found.path).name: found.file_size for found in listed if not found.is_dir}
+            if file not in sizes:
+                raise NotInRegistry(
+                    f"{what}: {file}", expected="it among the version's files",
+                    got=", ".join(sorted(sizes)[:10]) or "no file", hint="Log the model anew with mlflow.onnx.",
+                )  # fmt: skip
+            _check_size(f"{what}: {file}", sizes[file] or 0, bytes_max)
+            copy = download_artifacts(artifact_uri=f"{source}/{file}", dst_path=folder, tracking_uri=self._uri)
+            with open(copy, "rb") as opened:
+                content = read_at_most(opened.fileno(), bytes_max + 1)
+            _check_size(f"{what}: {file}", len(content), bytes_max)
+            return content
 
     # --- What MLflow has ----------------------------------------------------------------------------------------
     def _model(self, name: str) -> Any:
@@ -321,6 +355,11 @@ def _version(entry: Any, aliases: Mapping[str, str]) -> Version:
     pointing = tuple(sorted(alias for alias, pointed in aliases.items() if int(pointed) == number))
     tags = {key: text for key, text in entry.tags.items() if key != DIGEST_TAG}
     return Version(entry.name, number, digest, pointing, tags)
+
+
+def _check_size(what: str, size_bytes: int, bytes_max: int) -> None:
+    if size_bytes > bytes_max:
+        raise BadDocument(what, expected=f"at most {bytes_max} bytes", got=f"{size_bytes}", hint="Log a smaller model.")
 
 
 def _database(uri: str) -> Path | None:

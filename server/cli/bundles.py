@@ -1,4 +1,4 @@
-"""`roost bundle`, `verify`, `push`, `pull` and `list`: a model's way from an ONNX file to a registry and back.
+"""`roost bundle`, `verify`, `push`, `adopt`, `pull`, `list`: a model's way from an ONNX file to a registry and back.
 
 Used by `application.py`, which hands over its typer app. Always: a refusal is one line on standard error and exit
 code 1; standard output carries results only, and with --json exactly one JSON document.
@@ -41,6 +41,7 @@ def register(app: typer.Typer) -> None:
     app.command("push")(push)
     app.command("pull")(pull)
     app.command("list")(list_models)
+    app.command("adopt")(adopt)
 
 
 def bundle(
@@ -174,6 +175,43 @@ def push(
         _say(as_json, f"{version.name}:{version.version}{aliases}, digest {version.digest}", _version_document(version))
 
 
+def adopt(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="models:/NAME/VERSION", help="What was logged with mlflow.onnx.", show_default=False),
+    ],
+    registry: Annotated[str, typer.Option("--registry", metavar="URI", help="An MLflow tracking URI.")],
+    name: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="The model it becomes a version of, if another.")
+    ] = None,
+    golden: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.json", help="Golden examples; without them, seeded random inputs are run."),
+    ] = None,
+    alias: Annotated[list[str] | None, typer.Option(help="Point this alias at the new version; repeatable.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a verified bundle of an ONNX model that somebody else logged in MLflow, and a new version of it.
+
+    The ONNX file is taken, with its weights, and nothing else: no code that was logged with it is ever run.
+
+    \b
+    roost adopt models:/churn/3 --registry http://mlflow:5000
+    roost adopt "models:/Churn model/3" --as churn --registry http://mlflow:5000 --alias stable
+    """
+    with _refusals_in_one_line():
+        from registry_client.adopting import adopt as adopt_version
+        from registry_client.golden import read_golden
+
+        examples = None if golden is None else read_golden(_read_file(golden, JSON_FILE_BYTES_MAX))
+        version, notes = adopt_version(registry, source, name=name, golden=examples, aliases=alias or ())
+        for note in notes:
+            print(f"roost: {note}", file=sys.stderr)
+        aliases = "".join(f", @{pointing}" for pointing in version.aliases)
+        text = f"{source} is {version.name}:{version.version}{aliases}, digest {version.digest}"
+        _say(as_json, text, _version_document(version))
+
+
 def pull(
     target: Annotated[
         str,
@@ -244,7 +282,7 @@ def _open_registry(location: str, *, must_exist: bool = True) -> Registry:
         raise BadDocument(
             "--registry", expected="a registry's folder", got=f"{location}, which is none", hint="roost push makes one."
         )
-    return open_registry(location)
+    return open_registry(location, must_exist=must_exist)
 
 
 def _fetch(registry: str, target: str) -> tuple[Version, VerifiedBundle]:

@@ -1,4 +1,4 @@
-"""`roost bundle | verify | push | pull | list`, through the application that the console script runs."""
+"""`roost bundle | verify | push | adopt | pull | list`, through the application that the console script runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from registry_client.onnx_model import read_onnx
 from server.cli.bundles import register
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("bundle", "verify", "push", "pull", "list")
+COMMANDS = ("bundle", "verify", "push", "adopt", "pull", "list")
 Roost = Callable[..., "Outcome"]
 
 
