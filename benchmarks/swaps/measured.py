@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from benchmarks.cpu_time import rss_bytes
+from benchmarks.cpu_time import busy_us, cpu_us, rss_bytes
 from benchmarks.machine import LOAD_CORE, SERVER_CORE
 from benchmarks.swaps.caller import Caller
 from benchmarks.swaps.operator import Operator, roost
@@ -27,6 +27,7 @@ LOAD_SHARE = 0.5
 CANARY_WEIGHT = 0.5
 STRAGGLERS_S = 0.25  # how long replies of a version that was rolled back are looked for
 QUIET_S = 1.0  # beside each swap; a percentile wants no more
+CATCH_UP_S_MAX = 20.0
 DIGESTS = 24  # swapped through, again and again; each time one is loaded anew
 
 
@@ -60,7 +61,11 @@ class Pair:
 
 @dataclass
 class Found:
-    """All of one run. late_ms: after the reply to each Rollback, the last reply of the version rolled back; 0: none."""
+    """All of one run.
+
+    late_ms: after the reply to each Rollback, the last reply of the version rolled back; 0: none. others_share: of the
+    server's core, taken by what is no part of the run, from 0 to 1.
+    """
 
     capacity: float = 0.0
     rate: float = 0.0
@@ -76,6 +81,7 @@ class Found:
     load_s: list[float] = field(default_factory=list)
     rollback_ms: list[float] = field(default_factory=list)
     late_ms: list[float] = field(default_factory=list)
+    others_share: float = 0.0
     rss_before: int = 0
     rss_after: int = 0
     failures: Mapping[tuple[str, str], int] = field(default_factory=dict)
@@ -104,10 +110,12 @@ def measured(plan: Plan, versions: Versions, said: Callable[[str], None], *, pin
         Caller(server.target, versions.factors, core=LOAD_CORE if pin else None) as caller,
     ):
         (worker,) = server.ready["workers"]
-        found.capacity = _capacity(caller, plan.capacity_s)
+        found.capacity, found.others_share = _capacity(caller, plan.capacity_s, server.process.pid)
         found.rate = found.capacity * LOAD_SHARE
         caller.pace(rate=found.rate)
         time.sleep(WARM_S)
+        # On a machine too busy for this load a canary may time out more often than the stable, and would go home.
+        operator.freeze()
         operator.deploy(2, CANARY_WEIGHT)
         _flips(plan, found, operator, caller, said)
         operator.rollback()
@@ -126,15 +134,17 @@ def measured(plan: Plan, versions: Versions, said: Callable[[str], None], *, pin
     return found
 
 
-def _capacity(caller: Caller, seconds: float) -> float:
-    """Requests a second, with as many in flight as fill the server."""
+def _capacity(caller: Caller, seconds: float, server: int) -> tuple[float, float]:
+    """Requests a second, with as many in flight as fill the server; and the share of its core that others took."""
     caller.pace(in_flight=IN_FLIGHT)
     time.sleep(WARM_S)
-    before = caller.mark()
+    before, busy_before, cpu_before = caller.mark(), busy_us(SERVER_CORE), cpu_us(server)
     time.sleep(seconds)
-    after = caller.mark()
+    after, busy, cpu = caller.mark(), busy_us(SERVER_CORE) - busy_before, cpu_us(server) - cpu_before
     caller.settle()
-    return (after.answered - before.answered) / (after.at_ns - before.at_ns) * 1e9
+    elapsed_ns = after.at_ns - before.at_ns
+    others = min(1.0, max(0.0, busy - cpu) / (elapsed_ns / 1e3))
+    return (after.answered - before.answered) / elapsed_ns * 1e9, others
 
 
 def _flips(plan: Plan, found: Found, operator: Operator, caller: Caller, said: Callable[[str], None]) -> None:
@@ -143,6 +153,7 @@ def _flips(plan: Plan, found: Found, operator: Operator, caller: Caller, said: C
     for number in range(plan.flip_pairs):
         said(f"flips: {number * each} of {plan.flips}")
         quiet_us = _quiet_p99_us(caller, plan.flip_window_s)
+        _catch_up(caller)
         caller.forget()
         begun_s = time.monotonic()
         for flip in range(each):
@@ -156,6 +167,7 @@ def _flips(plan: Plan, found: Found, operator: Operator, caller: Caller, said: C
 
 def _cycle(version: int, found: Found, operator: Operator, caller: Caller) -> None:
     """A version is loaded, becomes stable, and is taken back: two swaps, each to another digest."""
+    _catch_up(caller)
     caller.forget()
     begun_s = time.monotonic()
     operator.deploy(version, CANARY_WEIGHT)
@@ -177,9 +189,17 @@ def _cycle(version: int, found: Found, operator: Operator, caller: Caller) -> No
 
 
 def _quiet_p99_us(caller: Caller, seconds: float) -> float:
+    _catch_up(caller)
     caller.forget()
     time.sleep(seconds)
     return _p99_us(caller)
+
+
+def _catch_up(caller: Caller) -> None:
+    """What piled up in one moment is not the next one's: waits for it, for as long as that may reasonably take."""
+    deadline = time.monotonic() + CATCH_UP_S_MAX
+    while caller.in_flight > IN_FLIGHT and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def _p99_us(caller: Caller) -> float:

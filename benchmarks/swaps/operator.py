@@ -99,6 +99,10 @@ class Operator:
         request.canary_ppm = round(weight * PPM)
         return self._first(self._call("SetTrafficWeights", request))
 
+    def freeze(self) -> None:
+        """From now on only operators change anything."""
+        self._call("Freeze", admin.FreezeRequest(operation=self._operation()))
+
     def promote(self) -> admin.ModelState:
         return self._first(self._call("Promote", admin.PromoteRequest(operation=self._operation(), model=NAME)))
 

@@ -66,6 +66,7 @@ def as_json(found: Found, promises: Sequence[Target], machine: Machine, command:
         "machine": machine.as_dict(),
         "command": command,
         "capacity_per_s": found.capacity,
+        "others_share": found.others_share,
         "rate_per_s": found.rate,
         "flips": found.flips,
         "swaps": found.swaps,
@@ -94,6 +95,7 @@ def _figures(found: Found) -> list[tuple[str, str]]:
 
     return [
         ("capacity, requests/s", f"{found.capacity:,.0f}"),
+        ("share of the server's core that others took then", f"{found.others_share:.0%}"),
         ("load, requests/s", f"{found.rate:,.0f}"),
         ("requests answered, each one checked", f"{found.right + found.wrong:,}"),
         ("quiet p99, us (median of pairs)", _median(found.flip_pairs + found.swap_pairs, "quiet_us")),
