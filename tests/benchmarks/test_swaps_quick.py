@@ -1,4 +1,4 @@
-"""A quick run of swaps: nothing fails, nothing is wrong, and the file says what was done. Speed is `make`'s to judge."""
+"""A quick run of swaps: nothing fails, nothing is wrong, the file says what was done. Speed is for `make` to judge."""
 
 from __future__ import annotations
 
