@@ -47,8 +47,6 @@ from native.plane.routing import (
     NO_SEAT,
     RUNNING_MAIN,
     RUNNING_MAIN_GENERATION,
-    RUNNING_TRIAL,
-    RUNNING_TRIAL_GENERATION,
     SEATS_MAX,
     STATES,
 )
@@ -61,13 +59,13 @@ from server.worker.models.served import ServedModel
 from server.worker.routing import Routed
 from server.worker.runner import Runner
 from server.worker.shadowing import Shadows
+from server.worker.sides import Side, Work
 from server.worker.status import Code, StatusError, deadline_exceeded
-from server.worker.watchdog import Watchdog, took_too_long
+from server.worker.watchdog import TookTooLong, Watchdog
 
 Array = npt.NDArray[Any]
 NS_PER_US = 1000
-# By side: where the plane is told what runs (the generation is the next word), and what counts the batch.
-RUNNING_WORDS = (RUNNING_MAIN, RUNNING_TRIAL)
+# By side: what counts a batch that ran in its thread.
 PLACES = (BATCHES_THREADED, BATCHES_TRIAL)
 
 log = logging.getLogger("roost.worker")
@@ -116,13 +114,12 @@ class BatchLoop:
         self._memory = memory
         self._words = memory.words
         self._peek = memory.words.data  # plain ints, cheaper than numpy's
-        self._runner = runner
-        self._trial_runner = trial_runner
         self._publish = publish
         self._delay_ns = settings.max_queue_delay_us * NS_PER_US
         self._inline_ns_max = settings.inline_cost_us_max * NS_PER_US
         self._watchdog = Watchdog(self._loop, trial)
         self.hung = self._watchdog.hung
+        self.sides = Side(MAIN, runner, self._watchdog), Side(TRIAL, trial_runner, self._watchdog)
         self._places: list[Place | None] = [None] * SEATS_MAX
         # Where the plane is told what runs; without one, nowhere.
         self._running_words = np.zeros(STATES, dtype=np.int64).data
@@ -134,12 +131,14 @@ class BatchLoop:
         self._waiting: dict[int, asyncio.Future[tuple[dict[str, Array], int]]] = {}
         self.answers: Answers | None = None
         self._models: dict[int, ServedModel] = {}
-        self._shadows = Shadows(memory, trial_runner, self._watchdog, self._models, self._note_shadow)
+        self._shadows = Shadows(memory, self.sides[TRIAL], self._models, self._note_shadow, self._expected_ns)
 
     def attach(self, worker_routing: npt.NDArray[np.int64]) -> None:
         """From now on what runs is written to this worker's block, and so are runs that had to be ended."""
         self._running_words = worker_routing.data
         self._watchdog.attach(worker_routing)
+        for side in self.sides:
+            side.attach(worker_routing)
 
     def put(self, seat: int, generation: int, model: ServedModel) -> None:
         """Batches of this seat are its model's from now on."""
@@ -167,6 +166,7 @@ class BatchLoop:
         for place in self._places:
             if place is not None:
                 place.bindings.terminate()
+        self._shadows.give_way()
 
     def wake(self) -> None:
         """Rows may be waiting: run batches as soon as the sockets that are readable now have been read."""
@@ -258,7 +258,6 @@ class BatchLoop:
 
     def _run_in_thread(self, arena: int, seat: int, rows: int, run: Run, side: int) -> None:
         place = self._place(seat)
-        running, word = self._running_words, RUNNING_WORDS[side]
 
         def timed() -> tuple[Exception | None, int]:
             started_ns = time.monotonic_ns()
@@ -266,7 +265,6 @@ class BatchLoop:
             return failure, time.monotonic_ns() - started_ns
 
         def done(future: asyncio.Future[tuple[Exception | None, int]]) -> None:
-            running[word] = 0
             self._note_running(side, False)
             ended_after_ms = watch.cancel()
             if ended_after_ms is None:
@@ -274,25 +272,29 @@ class BatchLoop:
                 self._finish(arena, seat, rows, elapsed_ns, failure, PLACES[side])
                 return
             place.bindings.recover()
-            failure = took_too_long(ended_after_ms)
+            failure = TookTooLong(ended_after_ms)
             self._tell(
                 arena, seat, PLACES[side], dict.fromkeys(self._memory.arena_requests(arena), failure), EVENT_TIMEOUT
             )
 
         self._note_running(side, True)
-        running[word + 1] = place.generation
-        running[word] = seat + 1
-        watch = self._watchdog.watch(
-            side, seat, place.generation, place.costs.predict_ns(rows), place.bindings.terminate
-        )
-        runner = self._runner if side == MAIN else self._trial_runner
-        runner.start(timed).add_done_callback(done)
+        work = Work(seat, place.generation, self._expected_ns(seat, rows), place.bindings.terminate)
+        future, watch = self.sides[side].start(work, timed)
+        future.add_done_callback(done)
 
-    def _note_shadow(self, seat: int, generation: int) -> None:
-        """A shadow's run begins, or has ended (NO_SEAT): it has the thread for trials."""
-        self._trial_running = seat != NO_SEAT
-        self._running_words[RUNNING_TRIAL_GENERATION] = generation
-        self._running_words[RUNNING_TRIAL] = seat + 1
+    def _expected_ns(self, seat: int, rows: int) -> int:
+        """What a batch of a seat may be expected to take: as long as its stable's, where that is known to be more.
+
+        A canary that nothing is known of is not to be ended for being what its stable is.
+        """
+        expected_ns = self._place(seat).costs.predict_ns(rows)
+        stable = int(self._memory.routes[self._memory.directory.route_of(seat)]["stable"])
+        place = self._places[stable] if stable != NO_SEAT else None
+        return expected_ns if place is None else max(expected_ns, place.costs.predict_ns(rows))
+
+    def _note_shadow(self, is_running: bool) -> None:
+        """A shadow's run begins, or has ended: it has the thread for trials."""
+        self._trial_running = is_running
 
     def _note_running(self, side: int, is_running: bool) -> None:
         if side == MAIN:
@@ -327,7 +329,6 @@ class BatchLoop:
         spans = [(slot, *self._memory.rows_of(slot)) for slot in slots]
         place = self._place(seat)
         side = TRIAL if where == BATCHES_TRIAL else MAIN
-        running, word = self._running_words, RUNNING_WORDS[side]
 
         def each() -> dict[int, Exception]:
             failures = {}
@@ -338,22 +339,20 @@ class BatchLoop:
             return failures
 
         def done(future: asyncio.Future[dict[int, Exception]]) -> None:
-            running[word] = 0
             self._note_running(side, False)
             ended_after_ms = watch.cancel()
             if ended_after_ms is None:
                 self._tell(arena, seat, where, future.result())
                 return
             place.bindings.recover()
-            self._tell(arena, seat, where, dict.fromkeys(slots, took_too_long(ended_after_ms)), EVENT_TIMEOUT)
+            self._tell(arena, seat, where, dict.fromkeys(slots, TookTooLong(ended_after_ms)), EVENT_TIMEOUT)
 
         self._note_running(side, True)
-        running[word + 1] = place.generation
-        running[word] = seat + 1
-        predicted_ns = place.costs.predict_ns(1) * len(slots)
-        watch = self._watchdog.watch(side, seat, place.generation, predicted_ns, place.bindings.terminate)
-        runner = self._runner if side == MAIN else self._trial_runner
-        runner.start(each).add_done_callback(done)
+        expected_ns = sum(self._expected_ns(seat, rows) for _slot, _first, rows in spans)
+        future, watch = self.sides[side].start(
+            Work(seat, place.generation, expected_ns, place.bindings.terminate), each
+        )
+        future.add_done_callback(done)
 
     def _tell(
         self, arena: int, seat: int, where: int, failures: Mapping[int, Exception], event: int = EVENT_ERROR

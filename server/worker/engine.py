@@ -14,15 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from native.batch.commit import sort_ready
-from native.batch.memory import BatchMemory, QueueBounds
+from native.batch.memory import AGE_LIMIT_NS, BatchMemory, QueueBounds
 from native.lane.layout import LANE_AGE_LIMIT_NS
+from native.plane.routing import EVENT_NONE, EVENT_TIMEOUT
 from native.route.choose import decide
 from native.route.follow import follow_routes
-from native.route.layout import ROLE_CANARY, ROLE_SHADOW
 from native.route.outcomes import count_call, publish_evidence
-from native.wire.directory import ModelDirectory, WireModel, WireTensor
+from native.wire.directory import VARIANTS, ModelDirectory, WireModel, WireTensor
 from registry_client.tensors import TensorSpec
 from server.settings import BatchingSettings, TrialSettings
+from server.worker.alone import AloneRuns
 from server.worker.batcher import Batcher, BatchLoop
 from server.worker.models.served import ServedModel
 from server.worker.models.table import ModelTable
@@ -65,6 +66,8 @@ class Engine:
         self.batches = BatchLoop(
             self.memory, self.runner, self.trial_runner, settings, trial or TrialSettings(), publish
         )
+        self._alone = AloneRuns(self.memory, self.batches.sides)
+        self._age_limit_ns = AGE_LIMIT_NS
         for seat, model in enumerate(models):
             self._connect(seat, 1, model)
 
@@ -73,9 +76,10 @@ class Engine:
     ) -> None:
         """From now on the plane's routes decide who answers, and what becomes of calls is counted as evidence."""
         self.memory.attach_routes(plane_routing, worker_routing, seed)
-        self.memory.fill_words({LANE_AGE_LIMIT_NS: age_limit_ms * 1_000_000})
+        self._age_limit_ns = age_limit_ms * 1_000_000
+        self.memory.fill_words({LANE_AGE_LIMIT_NS: self._age_limit_ns})
         self.batches.attach(worker_routing)
-        table.decide = self._decide
+        table.decide, table.role = self._decide, self._role
 
     def put(self, seat: int, generation: int, route: int, model: ServedModel) -> None:
         """A model is loaded and warm: it answers as soon as the plane's routes name this artifact."""
@@ -89,8 +93,11 @@ class Engine:
         """Makes a seat vacant and frees its model's session; False, and nothing happens, while it has work."""
         if self.memory.busy(seat) or model.running:
             return False
+        kernel_ok = self.memory.directory.kernel_ok(seat)
         self.memory.remove_model(seat)
-        self.batches.remove(seat)
+        if kernel_ok:
+            self.batches.remove(seat)
+        self._alone.forget(seat)
         model.batcher = model.runner = None
         return True
 
@@ -105,20 +112,19 @@ class Engine:
     def close(self) -> None:
         """Ends what runs and the runners' threads."""
         self.batches.close()
+        self._alone.close()
         self.runner.close()
         self.trial_runner.close()
 
     def _connect(self, seat: int, generation: int, model: ServedModel) -> None:
-        model.runner = _RunnerBySide(self, seat)
+        model.runner = _RunsOfSeat(self._alone, seat)
         model.count = self._count
         if self.memory.directory.kernel_ok(seat):
             model.batcher = Batcher(self.batches, seat)
             self.batches.put(seat, generation, model)
 
-    def runner_of(self, seat: int) -> Runner:
-        """Canaries and shadows have a runner of their own."""
-        role = int(self.memory.seats[seat]["role"])
-        return self.trial_runner if role in (ROLE_CANARY, ROLE_SHADOW) else self.runner
+    def _role(self, seat: int) -> int:
+        return int(self.memory.seats[seat]["role"])
 
     def _decide(self, route: int, wish: Wish, wanted: int) -> Routed | None:
         seat, weight_epoch, evidence = decide(self.memory.words, route, wish.keyed, wish.hashed, wish.pin, wanted)
@@ -126,8 +132,10 @@ class Engine:
             return None
         return Routed(seat, route, weight_epoch, evidence and wish.evidence, wish.keyed, wish.hashed)
 
-    def _count(self, routed: Routed, rows: int, event: int) -> None:
+    def _count(self, routed: Routed, rows: int, event: int, took_ns: int) -> None:
         words = self.memory.words
+        if event == EVENT_NONE and took_ns > self._age_limit_ns:
+            event = EVENT_TIMEOUT
         count_call(
             words,
             routed.seat,
@@ -142,15 +150,15 @@ class Engine:
         publish_evidence(words)
 
 
-class _RunnerBySide:
-    """Runs calls of one model by themselves, beside the stable's work or apart from it, as its seat is meant now."""
+class _RunsOfSeat:
+    """Runs calls of one model by themselves."""
 
-    def __init__(self, engine: Engine, seat: int) -> None:
-        self._engine = engine
+    def __init__(self, alone: AloneRuns, seat: int) -> None:
+        self._alone = alone
         self._seat = seat
 
-    async def run(self, work: Callable[[], T]) -> T:
-        return await self._engine.runner_of(self._seat).run(work)
+    async def run(self, work: Callable[[], T], size: int, end: Callable[[], None]) -> T:
+        return await self._alone.run(self._seat, size, work, end)
 
 
 def _row_bytes(model: ServedModel) -> int:
@@ -183,7 +191,7 @@ def _wire_model(model: ServedModel, route: int) -> WireModel:
         name=model.name,
         version=model.version,
         digest_prefix=model.digest_prefix,
-        variant=model.variant,
+        variant=VARIANTS[0],
         inputs=tuple(map(_wire_tensor, model.signature.inputs)),
         outputs=tuple(map(_wire_tensor, model.signature.outputs)),
         max_rows=model.max_batch_size,

@@ -33,6 +33,7 @@ FIRST_ROUTES_S = 120.0
 LOADER_NICENESS = 10
 # A caller whose batch has just run still asks for the model that answered: it leaves some looks later.
 LOOKS_BEFORE_LEAVING = 3
+BANNED_REASON = "it has ended a worker, and is not loaded again"
 
 
 class NoRoutes(Exception):
@@ -67,7 +68,10 @@ class Seats:
         self._loop = asyncio.get_running_loop()
 
     async def load_first(self) -> None:
-        """Waits for the first routes and loads every model's stable. Raises ModelRefused, or NoRoutes."""
+        """Waits for the first routes and loads what they name, so that a decision finds it here. Raises NoRoutes.
+
+        A stable that is refused raises ModelRefused; whatever else is refused is told to the plane, and left out.
+        """
         deadline_s = time.monotonic() + FIRST_ROUTES_S
         while self._routes.current()[0] == 0:
             if time.monotonic() > deadline_s:
@@ -75,12 +79,21 @@ class Seats:
             await asyncio.sleep(LOOK_S / 2)
         seats = self._wanted.read()
         for route in self._routes.current()[1]:
-            if route.stable is None:
-                continue
-            seat = seats[route.stable.seat]
-            if seat.wanted and seat.generation == route.stable.generation and not self._wanted.banned(seat):
+            for ref in route.seats:
+                seat = seats[ref.seat]
+                if not seat.wanted or seat.generation != ref.generation or seat.index in self._held:
+                    continue
+                if self._wanted.banned(seat):
+                    self._fail(seat, BANNED_REASON)
+                    continue
                 self._told.set_state(seat.index, seat.generation, SEAT_STATE_LOADING)
-                self._put(seat, await self._loader.run(lambda seat=seat: self._load(seat)))  # type: ignore[misc]
+                try:
+                    model = await self._loader.run(lambda seat=seat: self._load(seat))  # type: ignore[misc]
+                    self._put(seat, model)
+                except (ModelRefused, ValueError) as refusal:
+                    if ref == route.stable:
+                        raise ModelRefused(str(refusal)) from refusal
+                    self._fail(seat, str(refusal))
         self._engine.follow()
 
     def start(self) -> None:
@@ -117,11 +130,16 @@ class Seats:
             if held.idle_looks > LOOKS_BEFORE_LEAVING and self._engine.take_out(held.seat.index, held.model):
                 self._leave(held)
                 return True
+        for index, generation in list(self._failed.items()):
+            if not seats[index].wanted or seats[index].generation != generation:
+                # What could not be loaded has been heard of: the seat is free for another.
+                del self._failed[index]
+                self._told.set_state(index, generation, SEAT_STATE_EMPTY)
         for seat in seats:
             if not seat.wanted or seat.index in self._held or self._failed.get(seat.index) == seat.generation:
                 continue
             if self._wanted.banned(seat):
-                self._fail(seat, "it has ended a worker, and is not loaded again")
+                self._fail(seat, BANNED_REASON)
                 return True
             self._begin_loading(seat)
             return True

@@ -8,24 +8,25 @@ nothing is queued, one batch at a time, and is ended as soon as a canary's batch
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from native.batch.memory import BatchMemory
 from native.lane.layout import LANE_QUEUED_ROWS
 from native.plane.routing import EVENT_ERROR, EVENT_NONE, EVENT_TIMEOUT, NO_SEAT
-from native.route.layout import TRIAL
 from native.route.outcomes import count_shadow
 from server.worker.models.bindings import RunOptions
+from server.worker.models.finite import rows_not_finite
 from server.worker.models.served import ServedModel
-from server.worker.runner import Runner
+from server.worker.sides import Side, Work
 from server.worker.status import StatusError
-from server.worker.watchdog import Watchdog
 
 Array = npt.NDArray[Any]
+
+log = logging.getLogger("roost.worker")
 
 
 class Shadows:
@@ -34,16 +35,16 @@ class Shadows:
     def __init__(
         self,
         memory: BatchMemory,
-        runner: Runner,
-        watchdog: Watchdog,
+        side: Side,
         models: dict[int, ServedModel],
-        note_running: Callable[[int, int], None],
+        note_running: Callable[[bool], None],
+        expected_ns: Callable[[int, int], int],
     ) -> None:
         self._memory = memory
-        self._runner = runner
-        self._watchdog = watchdog
+        self._side = side
         self._models = models
         self._note_running = note_running
+        self._expected_ns = expected_ns
         self._options: RunOptions | None = None
         self._gave_way = False
 
@@ -87,29 +88,24 @@ class Shadows:
                 outputs = model.session.run(inputs, options)
             except StatusError:
                 return EVENT_ERROR, 0
-            return EVENT_NONE, rows_not_finite(outputs, rows)
+            return EVENT_NONE, rows_not_finite(model.signature.outputs, outputs, rows)
 
         def ended(future: asyncio.Future[tuple[int, int]]) -> None:
-            self._note_running(-1, 0)
+            watch.cancel()
+            self._note_running(False)
             model.running -= 1
             self._options = None
-            outcome, non_finite = future.result()
-            watch.cancel()
+            error = future.exception()
+            if error is not None:
+                log.error("a shadow's run failed by an error of the server's own", exc_info=error)
+            outcome, non_finite = (EVENT_ERROR, 0) if error is not None else future.result()
             if outcome == EVENT_ERROR and self._gave_way:
                 outcome = EVENT_TIMEOUT  # ended for a canary, which says nothing about the model
             count_shadow(self._memory.words, seat, weight_epoch, rows, outcome, non_finite)
             done()
 
+        self._note_running(True)
         generation = int(self._memory.seats[seat]["generation"])
-        self._note_running(seat, generation)
-        watch = self._watchdog.watch(TRIAL, seat, generation, 0, options.terminate)
-        self._runner.start(run).add_done_callback(ended)
-
-
-def rows_not_finite(outputs: dict[str, Array], rows: int) -> int:
-    """How many rows have a float that is no number."""
-    bad = np.zeros(rows, dtype=bool)
-    for array in outputs.values():
-        if array.dtype.kind == "f" and array.shape[:1] == (rows,):
-            bad |= ~np.isfinite(array.reshape(rows, -1)).all(axis=1)
-    return int(bad.sum())
+        work = Work(seat, generation, self._expected_ns(seat, rows), options.terminate)
+        future, watch = self._side.start(work, run)
+        future.add_done_callback(ended)

@@ -1,6 +1,6 @@
 """The watchdog: a run that takes too long is ended, and a worker that can't end it is given up.
 
-Used by the batch loop for every run in a thread. A run may take a multiple of what batches like it took, and at least
+Used by `sides` for what runs in a thread. A run may take a multiple of what batches like it took, and at least
 `trial.watchdog_ms`; on the main side, where a slow model is slow for good, MAIN_PATIENCE times as long at least.
 Always: a run that was ended is counted in the plane under its artifact, once.
 """
@@ -27,11 +27,15 @@ NS_PER_MS = 1_000_000
 
 
 class Watch:
-    """One run under watch. Call `cancel` when it has ended, however it did."""
+    """One run under watch, from `begin` on. Call `cancel` when it has ended, however it did."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: Callable[[Watch], asyncio.TimerHandle]) -> None:
+        self._start = start
         self.timer: asyncio.TimerHandle | None = None
         self.ended_after_ms: int | None = None
+
+    def begin(self) -> None:
+        self.timer = self._start(self)
 
     def cancel(self) -> int | None:
         """Milliseconds after which the run was ended; None where it ended by itself."""
@@ -59,11 +63,13 @@ class Watchdog:
         return max(least_ms, round(self._settings.watchdog_multiple * predicted_ns / NS_PER_MS))
 
     def watch(self, side: int, seat: int, generation: int, predicted_ns: int, terminate: Callable[[], None]) -> Watch:
-        """Watches a run that is about to begin. terminate: ends it from this thread."""
-        watch = Watch()
+        """The watch of a run. terminate: ends it from this thread."""
         limit_ms = self.limit_ms(side, predicted_ns)
 
-        def end() -> None:
+        def start(watch: Watch) -> asyncio.TimerHandle:
+            return self._loop.call_later(limit_ms / 1000, end, watch)
+
+        def end(watch: Watch) -> None:
             watch.ended_after_ms = limit_ms
             log.error("a run took too long and is ended", extra={"fields": {"seat": seat, "limit_ms": limit_ms}})
             self._note(seat, generation)
@@ -75,8 +81,7 @@ class Watchdog:
                 log.error("a run does not end: this worker is to be replaced", extra={"fields": {"seat": seat}})
                 self.hung.set_result(None)
 
-        watch.timer = self._loop.call_later(limit_ms / 1000, end)
-        return watch
+        return Watch(start)
 
     def _note(self, seat: int, generation: int) -> None:
         if self._words is not None:
@@ -85,10 +90,12 @@ class Watchdog:
             word_release(self._words, HUNG_COUNT, int(self._words[HUNG_COUNT]) + 1)
 
 
-def took_too_long(limit_ms: int) -> StatusError:
+class TookTooLong(StatusError):
     """What callers are told whose rows were in a run that was ended."""
-    return StatusError(
-        Code.UNAVAILABLE,
-        f"model: its run was ended after {limit_ms} ms (trial.watchdog_ms, trial.watchdog_multiple). Retry: another "
-        "version may answer.",
-    )
+
+    def __init__(self, limit_ms: int) -> None:
+        super().__init__(
+            Code.UNAVAILABLE,
+            f"model: its run was ended after {limit_ms} ms (trial.watchdog_ms, trial.watchdog_multiple). Retry: "
+            "another version may answer.",
+        )

@@ -33,7 +33,7 @@ class GatedRunner:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def run(self, work):
+    async def run(self, work, size, end):
         await self.gate.wait()
         return work()
 

@@ -15,11 +15,13 @@ from typing import Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from native.plane.routing import EVENT_ERROR, EVENT_NON_FINITE, EVENT_NONE, NO_SEAT
+from native.plane.routing import EVENT_ERROR, EVENT_NON_FINITE, EVENT_NONE, EVENT_TIMEOUT, NO_SEAT
 from registry_client.tensors import Signature
+from server.worker.models.finite import all_finite
 from server.worker.models.session import OnnxSession
 from server.worker.routing import Routed
 from server.worker.status import Code, StatusError, deadline_exceeded
+from server.worker.watchdog import TookTooLong
 
 Array = npt.NDArray[np.generic]
 T = TypeVar("T")
@@ -29,9 +31,9 @@ TRIES = 3
 
 
 class Runs(Protocol):
-    """Where work is run: the worker's runner."""
+    """Where work is run. size: elements of the inputs; end: ends it, from another thread."""
 
-    async def run(self, work: Callable[[], T]) -> T: ...
+    async def run(self, work: Callable[[], T], size: int, end: Callable[[], None]) -> T: ...
 
 
 class Batches(Protocol):
@@ -43,14 +45,14 @@ class Batches(Protocol):
 
 
 class Counts(Protocol):
-    """Counts what became of calls that run by themselves."""
+    """Counts what became of calls that run by themselves. took_ns: from the call's being looked at to its answer."""
 
-    def __call__(self, routed: Routed, rows: int, event: int) -> None: ...
+    def __call__(self, routed: Routed, rows: int, event: int, took_ns: int) -> None: ...
 
 
 @dataclass(slots=True)
 class ServedModel:
-    """digest: sha256 in hex of the artifact. variant: its place in the traffic. batching_note: why not, or "".
+    """digest: sha256 in hex of the artifact. batching_note: why not, or "".
 
     `runner`, `batcher` and `count` are put in place by the engine before calls come. `running` counts calls that run by
     themselves: the session stays as long as there are any.
@@ -65,7 +67,6 @@ class ServedModel:
     batchable: bool
     batching_note: str
     session: OnnxSession
-    variant: str = "stable"
     max_batch_size: int = 1024
     runner: Runs | None = None
     batcher: Batches | None = None
@@ -107,37 +108,35 @@ class ServedModel:
     async def _counted_alone(
         self, inputs: Mapping[str, Array], deadline_ns: int | None, routed: Routed | None
     ) -> dict[str, Array]:
+        """Runs a call by itself. One that was never begun says nothing about the model, and is not counted."""
+        started_ns = time.monotonic_ns()
+        run = _Run(self.session, inputs, deadline_ns)
         event = EVENT_NONE
         self.running += 1
         try:
-            outputs = await self._run_alone(inputs, deadline_ns)
-            if not all(np.isfinite(array).all() for array in outputs.values() if array.dtype.kind == "f"):
+            outputs = await self._run_alone(run)
+            if not all(all_finite(spec, outputs[spec.name]) for spec in self.signature.outputs):
                 event = EVENT_NON_FINITE
             return outputs
-        except StatusError as error:
-            event = EVENT_NONE if error.code is Code.DEADLINE_EXCEEDED else EVENT_ERROR
+        except TookTooLong:
+            event = EVENT_TIMEOUT
+            raise
+        except StatusError:
+            event = EVENT_ERROR
+            raise
+        except asyncio.CancelledError:
+            # Ended because its caller's time was over: late. Because its caller has gone: nobody's fault.
+            event = EVENT_TIMEOUT if run.is_late() else EVENT_NONE
             raise
         finally:
             self.running -= 1
-            if self.count is not None and routed is not None:
-                self.count(routed, 1, event)
+            if self.count is not None and routed is not None and run.begun:
+                self.count(routed, 1, event, time.monotonic_ns() - started_ns)
 
-    async def _run_alone(self, inputs: Mapping[str, Array], deadline_ns: int | None) -> dict[str, Array]:
-        options = self.session.run_options()
-
-        def work() -> dict[str, Array]:
-            if deadline_ns is not None and time.monotonic_ns() >= deadline_ns:
-                raise deadline_exceeded("while it waited for the runner")
-            return self.session.run(inputs, options)
-
+    async def _run_alone(self, run: _Run) -> dict[str, Array]:
         if self.runner is None:
-            return work()
-        try:
-            return await self.runner.run(work)
-        except asyncio.CancelledError:
-            # Its caller has gone or its time is over: the runner must not go on for nobody.
-            options.terminate()
-            raise
+            return run()
+        return await self.runner.run(run, run.size, run.end)
 
     async def _in_chunks(
         self, batcher: Batches, inputs: Mapping[str, Array], rows: int, deadline_ns: int | None, routed: Routed | None
@@ -161,3 +160,28 @@ class ServedModel:
         parts, seats = zip(*(task.result() for task in tasks), strict=True)
         outputs = {spec.name: np.concatenate([part[spec.name] for part in parts]) for spec in self.signature.outputs}
         return outputs, set(seats)
+
+
+class _Run:
+    """One call's run, to be made in a thread."""
+
+    def __init__(self, session: OnnxSession, inputs: Mapping[str, Array], deadline_ns: int | None) -> None:
+        self._session = session
+        self._inputs = inputs
+        self._deadline_ns = deadline_ns
+        self._options = session.run_options()
+        self.size = sum(array.size for array in inputs.values())
+        self.begun = False
+
+    def __call__(self) -> dict[str, Array]:
+        if self.is_late():
+            raise deadline_exceeded("while it waited for the runner")
+        self.begun = True
+        return self._session.run(self._inputs, self._options)
+
+    def is_late(self) -> bool:
+        return self._deadline_ns is not None and time.monotonic_ns() >= self._deadline_ns
+
+    def end(self) -> None:
+        """From another thread."""
+        self._options.terminate()

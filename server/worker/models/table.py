@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from native.plane.routing import NO_SEAT
-from native.route.layout import PIN_NONE, PIN_UNKNOWN
+from native.route.layout import PIN_NONE, PIN_UNKNOWN, ROLE_CANARY
 from server.worker.models.served import ServedModel
 from server.worker.routing import ANYWHERE, Routed, Wish
 from server.worker.status import BadInput, Code, NotFound, StatusError, listed, quoted
@@ -17,15 +17,19 @@ from server.worker.status import BadInput, Code, NotFound, StatusError, listed, 
 Decide = Callable[[int, Wish, int], Routed | None]
 """(route, wish, seat whose version was named or NO_SEAT) -> who answers; None where nobody may."""
 
+Role = Callable[[int], int]
+"""A seat -> what it is for now, ROLE_*."""
+
 
 class ModelTable:
-    """Served models by seat. Without `decide` the first model of a name answers for it."""
+    """Served models by seat. Without `decide` the first model of a name answers for it, and every one is a stable."""
 
     def __init__(self, models: Iterable[ServedModel] = (), names: Iterable[str] = ()) -> None:
         self._by_seat: dict[int, ServedModel] = {}
         # The names that are configured, in the order of their routes: known even while nothing is loaded for them.
         self._names = list(names)
         self.decide: Decide | None = None
+        self.role: Role | None = None
         for seat, model in enumerate(models):
             assert model.name not in self._names, model.name
             self._names.append(model.name)
@@ -49,6 +53,10 @@ class ModelTable:
     def at(self, seat: int) -> ServedModel:
         """The model of a seat that has one."""
         return self._by_seat[seat]
+
+    def variant(self, model: ServedModel) -> str:
+        """A model's place in the traffic now, as replies name it."""
+        return "canary" if self.role is not None and self.role(model.seat) == ROLE_CANARY else "stable"
 
     def find(self, name: str, version: str, *, name_field: str, version_field: str) -> ServedModel:
         """The model of a name and version, the stable without one; no traffic is split."""

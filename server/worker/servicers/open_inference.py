@@ -76,7 +76,7 @@ async def model_metadata(serving: Serving, call: Call) -> bytes:
         platform=PLATFORM,
         inputs=[_metadata(spec) for spec in model.signature.inputs],
         outputs=[_metadata(spec) for spec in model.signature.outputs],
-        properties=_properties(model),
+        properties=_properties(model, serving.models.variant(model)),
     )
     return serialised(reply)
 
@@ -85,10 +85,10 @@ def _metadata(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:
     return pb.ModelMetadataResponse.TensorMetadata(name=spec.name, datatype=spec.datatype.name, shape=spec.shape)
 
 
-def _properties(model: ServedModel) -> dict[str, str]:
+def _properties(model: ServedModel, variant: str) -> dict[str, str]:
     properties = {
         "digest": model.digest,
-        "variant": model.variant,
+        "variant": variant,
         "batching": "on" if model.batchable else f"off: {model.batching_note}",
     }
     if model.class_labels is not None:
@@ -117,7 +117,7 @@ async def model_infer(serving: Serving, call: Call) -> bytes:
 
     reply = pb.ModelInferResponse(model_name=model.name, model_version=model.version, id=request.id)
     reply.parameters["digest_prefix"].string_param = model.digest_prefix
-    reply.parameters["variant"].string_param = model.variant
+    reply.parameters["variant"].string_param = serving.models.variant(model)
     # One form for all outputs of a reply: raw_output_contents goes by position.
     is_raw = is_raw or any(spec.datatype not in CONTENTS_FIELD for spec in wanted)
     for spec in wanted:

@@ -42,7 +42,10 @@ async def predict(serving: Serving, call: Call) -> bytes:
     model = serving.models.at(seat)
 
     reply = predict_pb2.PredictReply(
-        model=model.name, version=model.version, digest_prefix=model.digest_prefix, variant=model.variant
+        model=model.name,
+        version=model.version,
+        digest_prefix=model.digest_prefix,
+        variant=serving.models.variant(model),
     )
     for spec in wanted:
         array = outputs[spec.name]

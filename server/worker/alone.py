@@ -1,0 +1,107 @@
+"""Calls that run by themselves: of models whose rows can't share a batch, and of calls without rows.
+
+Used by a served model for each such call. Those of stables run beside batches in the runner's thread; those of canaries
+run one at a time in the thread for trials, named in the plane and watched as batches are. Always: a run whose caller
+has gone is ended, and keeps its turn until it has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from native.batch.memory import BatchMemory
+from native.plane.routing import NO_SEAT
+from native.route.layout import MAIN, ROLE_CANARY, ROLE_SHADOW, TRIAL
+from server.worker.costs import ROWS_MAX, CostModel
+from server.worker.sides import Side, Work
+from server.worker.watchdog import TookTooLong, Watch
+
+T = TypeVar("T")
+
+
+class AloneRuns:
+    """One worker's. sides: by MAIN and TRIAL. costs: learned here, from the elements that calls bring."""
+
+    def __init__(self, memory: BatchMemory, sides: tuple[Side, Side]) -> None:
+        self._memory = memory
+        self._sides = sides
+        self._costs: dict[int, CostModel] = {}
+        self._turn = asyncio.Lock()
+        self._ends: set[Callable[[], None]] = set()
+
+    def forget(self, seat: int) -> None:
+        """Another model will have this seat."""
+        self._costs.pop(seat, None)
+
+    def close(self) -> None:
+        """Ends what runs."""
+        for end in self._ends:
+            end()
+
+    async def run(self, seat: int, size: int, run: Callable[[], T], end: Callable[[], None]) -> T:
+        """The result of `run()`, in the thread of the side that the seat is on now. Raises TookTooLong.
+
+        size: elements of the inputs, which its time is expected from. end: ends it from another thread.
+        """
+        role = int(self._memory.seats[seat]["role"])
+        if role not in (ROLE_CANARY, ROLE_SHADOW):
+            # A stable's call may take as long as its caller waits.
+            work, timed = self._prepared(seat, size, run, end)
+            return await self._ended(seat, size, self._sides[MAIN].start_unwatched(work, timed), None, end)
+        await self._turn.acquire()
+        try:
+            work, timed = self._prepared(seat, size, run, end)
+            future, watch = self._sides[TRIAL].start(work, timed)
+        except BaseException:
+            self._turn.release()
+            raise
+
+        def done(_future: asyncio.Future[tuple[T, int]]) -> None:
+            watch.cancel()
+            self._turn.release()
+
+        future.add_done_callback(done)
+        return await self._ended(seat, size, future, watch, end)
+
+    def _prepared(
+        self, seat: int, size: int, run: Callable[[], T], end: Callable[[], None]
+    ) -> tuple[Work, Callable[[], tuple[T, int]]]:
+        def timed() -> tuple[T, int]:
+            started_ns = time.monotonic_ns()
+            result = run()
+            return result, time.monotonic_ns() - started_ns
+
+        generation = int(self._memory.seats[seat]["generation"])
+        return Work(seat, generation, self._expected_ns(seat, _bounded(size)), end), timed
+
+    async def _ended(
+        self, seat: int, size: int, future: asyncio.Future[tuple[T, int]], watch: Watch | None, end: Callable[[], None]
+    ) -> T:
+        """Waits for a run that was started. The run goes on to its end, whatever becomes of who waits."""
+        self._ends.add(end)
+        future.add_done_callback(lambda _future: self._ends.discard(end))
+        try:
+            result, elapsed_ns = await asyncio.shield(future)
+        except asyncio.CancelledError:
+            # Its caller has gone or its time is over: the thread must not go on for nobody.
+            end()
+            raise
+        except Exception:
+            if watch is not None and watch.ended_after_ms is not None:
+                raise TookTooLong(watch.ended_after_ms) from None
+            raise
+        self._costs.setdefault(seat, CostModel()).observe(_bounded(size), elapsed_ns)
+        return result
+
+    def _expected_ns(self, seat: int, size: int) -> int:
+        """As long as calls of this size took, of this model or of its stable."""
+        stable = int(self._memory.routes[self._memory.directory.route_of(seat)]["stable"])
+        known = [self._costs[other] for other in {seat, stable} - {NO_SEAT} if other in self._costs]
+        return max((costs.predict_ns(size) for costs in known), default=0)
+
+
+def _bounded(size: int) -> int:
+    return min(max(size, 1), ROWS_MAX)
