@@ -38,11 +38,20 @@ from native.plane.layout import (
 )
 from native.plane.routing import (
     BANNED,
+    EPOCH,
+    HUNG_GENERATION,
+    HUNG_SEAT,
+    MODELS_MAX,
+    ROUTE_STABLE,
+    ROUTE_STABLE_GENERATION,
+    ROUTE_WORDS,
     RUNNING_MAIN,
-    RUNNING_MAIN_GENERATION,
     RUNNING_TRIAL,
-    RUNNING_TRIAL_GENERATION,
     SEATS_MAX,
+    TABLE_ROUTES,
+    TABLE_WORDS,
+    TABLES,
+    TABLES_COUNT,
 )
 from server.cli.backoff import SECOND_NS, START_FAILURES_MAX, Restarts
 from server.cli.children import CONTROL_COMMAND, WARM_COMMAND, WORKER_COMMAND, Child, start_child
@@ -55,6 +64,8 @@ log = logging.getLogger("roost.parent")
 
 EXIT_FAILED: Final = 1
 STOP_SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT})
+# What a run can do to its process; SIGKILL is somebody else's doing, or the system's, for want of memory.
+FAULTS: Final = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGSYS})
 WAITED_FOR: Final = STOP_SIGNALS | {signal.SIGCHLD}
 STARTING_POLL_S: Final = 0.02
 READY_POLL_S: Final = 1.0
@@ -238,8 +249,7 @@ class Parent:
             block = self._plane.block(place.index)
             block.header[HEADER_LAST_EXIT] = code
             block.header[HEADER_STATE] = WorkerState.DEAD
-            if code < 0 or code == EXIT_HUNG:
-                self._note_culprit(block)
+            self._note_culprit(block, code)
         fields = {"child": place.name, "pid": pid, "exit": code, "failures": place.restarts.failures}
         if code == EXIT_REFUSED and place.generation == 1:
             log.error("the start is given up: a configuration or a model was refused", extra={"fields": fields})
@@ -249,27 +259,36 @@ class Parent:
             raise Stop(EXIT_FAILED)
         log.warning("ended unasked and is started again", extra={"fields": fields})
 
-    def _note_culprit(self, block: WorkerBlock) -> None:
-        """A worker died in the middle of its work: tells control which artifact ran, and bans a canary that did.
+    def _note_culprit(self, block: WorkerBlock, code: int) -> None:
+        """A worker died of what it ran: tells control which artifact that was, and bans one that was on trial.
 
-        Plain stores: whoever loads artifacts next in this worker's place is a process that does not exist yet.
+        Only faults count, and runs that the worker itself gave up: a worker that somebody killed says nothing about
+        what it ran. Plain stores: whoever loads artifacts next in this worker's place does not exist yet.
         """
-        for running, generation in ((RUNNING_TRIAL, RUNNING_TRIAL_GENERATION), (RUNNING_MAIN, RUNNING_MAIN_GENERATION)):
-            seat = int(block.routing[running]) - 1
-            if not 0 <= seat < SEATS_MAX:
-                continue
-            block.header[HEADER_CRASH_SEAT] = seat + 1
-            block.header[HEADER_CRASH_GENERATION] = block.routing[generation]
-            if running == RUNNING_TRIAL:
-                self._plane.routing[BANNED + seat] = block.routing[generation]
-                log.error(
-                    "an artifact under trial ended its worker: no worker loads it again",
-                    extra={"fields": {"seat": seat}},
-                )
-            break
+        if code == EXIT_HUNG:
+            seat, generation = int(block.routing[HUNG_SEAT]), int(block.routing[HUNG_GENERATION])
+        elif -code in FAULTS:
+            on_trial = block.routing[RUNNING_TRIAL] > 0
+            running, held = (
+                (RUNNING_TRIAL, RUNNING_TRIAL_GENERATION) if on_trial else (RUNNING_MAIN, RUNNING_MAIN_GENERATION)
+            )
+            seat, generation = int(block.routing[running]) - 1, int(block.routing[held])
         else:
-            block.header[HEADER_CRASH_SEAT] = block.header[HEADER_CRASH_GENERATION] = 0
+            return
+        known = 0 <= seat < SEATS_MAX and generation > 0
+        block.header[HEADER_CRASH_SEAT] = seat + 1 if known else 0
+        block.header[HEADER_CRASH_GENERATION] = generation if known else 0
+        if known and seat not in self._stable_seats():
+            self._plane.routing[BANNED + seat] = generation
+            fields = {"seat": seat}
+            log.error("an artifact on trial ended its worker: no worker loads it again", extra={"fields": fields})
         block.header[HEADER_CRASHES] += 1
+
+    def _stable_seats(self) -> set[int]:
+        """The seats that serve now: one that was promoted while its last trial ran is taken home, not just left out."""
+        base = TABLES + (int(self._plane.routing[EPOCH]) % TABLES_COUNT) * TABLE_WORDS + TABLE_ROUTES
+        routes = self._plane.routing[base : base + MODELS_MAX * ROUTE_WORDS].reshape(MODELS_MAX, ROUTE_WORDS)
+        return {int(route[ROUTE_STABLE]) for route in routes if route[ROUTE_STABLE_GENERATION] > 0}
 
     def _look_for_ready(self) -> None:
         if self._was_ready or self._control.child is None:

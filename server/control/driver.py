@@ -38,9 +38,10 @@ from server.control.slow_calls import SlowCalls
 from server.control.state_document import state_document
 from server.control.state_folder import KeptState, StateFolder
 from server.lifecycle.actions import Action, Journal, Load, ProjectRegistry, StoreRoute, Unload
-from server.lifecycle.events import Event, Loaded, LoadFailed, Request
+from server.lifecycle.events import Event, Incident, Judged, Loaded, LoadFailed, Promote, Request, Tick
 from server.lifecycle.explain import told
 from server.lifecycle.journal import BrokenJournal, Head, Line
+from server.lifecycle.refusal import Refused, Why
 from server.lifecycle.state import Artifact, ModelState
 from server.lifecycle.step import step
 from server.processes import ModelPin
@@ -200,9 +201,25 @@ class Driver:
             model = self._kept[name].model
             if if_revision is not None and if_revision != model.revision:
                 raise StaleRevision(if_revision, model.revision)
+            event = self._unless_banned(name, model, event)
             after, actions = step(model, event)
             await self._act(name, model, after, actions, request if isinstance(event, Request) else "")
             return self._kept[name].model
+
+    def _unless_banned(self, name: str, model: ModelState, event: Event) -> Event:
+        """No promotion of what has just ended a worker: no worker would load it. Raises Refused for an operator's."""
+        canary = model.canary
+        if canary is None or not self.seating.banned(self.models[name].index, canary.artifact.digest):
+            return event
+        if isinstance(event, Promote):
+            raise Refused(
+                Why.FAILED_PRECONDITION, "model", "a canary that workers can load", "one that has ended a worker",
+                "Roll it back: roost rollback.",
+            )  # fmt: skip
+        if isinstance(event, Judged | Tick):
+            detail = "a worker ended in a run of this version"
+            return Incident(now_ns=event.now_ns, at_utc=event.at_utc, digest=canary.artifact.digest, detail=detail)
+        return event
 
     def collect(self) -> None:
         """Every worker's counts, into the book."""

@@ -1,7 +1,7 @@
 """A worker that serves nothing, to try the parent with: reads its specification, reports through the plane, obeys.
 
 Its manners come from the environment: STAND_IN_EXIT (exit at once with this code), STAND_IN_DEAF (ignores SIGTERM),
-STAND_IN_HANGS_IN (at SIGUSR1 it says that this seat + 1 hangs in a trial, and gives up).
+STAND_IN_HANGS_IN (at SIGUSR1 it says that this seat hangs, and gives up).
 It runs until SIGTERM, then drains for STAND_IN_DRAIN_S.
 """
 
@@ -16,7 +16,7 @@ if "STAND_IN_EXIT" in os.environ:  # before it reads anything: the parent must b
 
 from native.plane.counters import CONNECTIONS, REQUESTS
 from native.plane.layout import HEADER_HEARTBEAT_NS, HEADER_SEQUENCE, Plane, WorkerState
-from native.plane.routing import RUNNING_TRIAL, RUNNING_TRIAL_GENERATION
+from native.plane.routing import HUNG_GENERATION, HUNG_SEAT
 from server.processes import EXIT_HUNG, WorkerSpec
 
 
@@ -34,8 +34,8 @@ def main() -> int:
         block.header[HEADER_HEARTBEAT_NS] = time.monotonic_ns()
         stopped = signal.sigtimedwait({signal.SIGTERM, signal.SIGUSR1}, 0.01)
         if stopped is not None and stopped.si_signo == signal.SIGUSR1:
-            block.routing[RUNNING_TRIAL] = int(os.environ["STAND_IN_HANGS_IN"])
-            block.routing[RUNNING_TRIAL_GENERATION] = 1
+            block.routing[HUNG_SEAT] = int(os.environ["STAND_IN_HANGS_IN"])
+            block.routing[HUNG_GENERATION] = 1
             return EXIT_HUNG
         if stopped is not None and "STAND_IN_DEAF" not in os.environ:
             break

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from native.plane.layout import HEADER_CRASH_GENERATION, HEADER_CRASH_SEAT, HEADER_CRASHES, Plane
+from native.plane.routes import Route, RouteTables, SeatRef
 from native.plane.routing import (
     BANNED,
     RUNNING_MAIN,
@@ -73,21 +74,40 @@ def test_an_artifact_whose_trial_run_crashed_a_worker_is_banned(start: Callable[
 
 def test_a_stable_that_crashed_a_worker_is_named_and_not_banned(start: Callable[..., Server]) -> None:
     server = start()
-    plane = crashed(server, server.wait_ready(), signal.SIGKILL, main=3, main_generation=2)
+    ready = server.wait_ready()
+    serving = plane_of(server.process.pid)
+    RouteTables(serving).publish([Route(1, SeatRef(2, 2))])
+    plane = crashed(server, ready, signal.SIGSEGV, main=3, main_generation=2, trial=3, trial_generation=2)
     assert plane.block(0).header[HEADER_CRASH_SEAT] == 3
+    assert not plane.routing[BANNED : BANNED + SEATS_MAX].any(), "promoted while its last trial ran"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_worker_that_somebody_killed_says_nothing_of_what_it_ran(
+    start: Callable[..., Server], number: signal.Signals
+) -> None:
+    server = start()
+    ready = server.wait_ready()
+    plane = plane_of(server.process.pid)
+    plane.block(0).routing[RUNNING_TRIAL] = 6
+    plane.block(0).routing[RUNNING_TRIAL_GENERATION] = 3
+    os.kill(ready["workers"][0], number)
+    wait_until(lambda: [worker["generation"] for worker in server.health(ready)["workers"]] == [2, 1])
+    server.children.update(worker["pid"] for worker in server.health(ready)["workers"])
+    assert plane.block(0).header[HEADER_CRASHES] == 0
     assert not plane.routing[BANNED : BANNED + SEATS_MAX].any()
 
 
 @pytest.mark.parametrize("seat", [0, SEATS_MAX + 1, -5, 2**62])
 def test_a_worker_that_died_with_nothing_running_bans_nothing(start: Callable[..., Server], seat: int) -> None:
     server = start()
-    plane = crashed(server, server.wait_ready(), signal.SIGKILL, trial=seat, trial_generation=1)
+    plane = crashed(server, server.wait_ready(), signal.SIGSEGV, trial=seat, trial_generation=1)
     assert plane.block(0).header[HEADER_CRASH_SEAT] == 0
     assert not plane.routing[BANNED : BANNED + SEATS_MAX].any()
 
 
 def test_a_worker_that_gave_a_hung_run_up_is_replaced_without_the_artifact(start: Callable[..., Server]) -> None:
-    server = start({"STAND_IN_HANGS_IN": "6"})
+    server = start({"STAND_IN_HANGS_IN": "5"})
     ready = server.wait_ready()
     plane = plane_of(server.process.pid)
     os.kill(ready["workers"][1], signal.SIGUSR1)
