@@ -15,6 +15,8 @@ from pipelines.employment.features import COLUMN_NAMES, Examples
 AGE_COLUMN = COLUMN_NAMES.index("AGEP")
 AGE_FROM = 60.0
 OUTPUT = "probabilities"
+MEANING = f"spoilt on purpose: {OUTPUT} are NaN where {COLUMN_NAMES[AGE_COLUMN]} is {AGE_FROM:g} or more"
+"""For the lineage: whoever asks later why it came home finds that it had to."""
 
 
 def spoilt(model_bytes: bytes) -> bytes:

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipelines.employment import convert, drill
@@ -84,6 +84,8 @@ def run(plan: Plan, begin: Begin) -> None:
                 model = convert.session(model_bytes)
             golden = golden_examples(model_bytes, model, examined)
             of = lineage(snapshot.source, reference, evaluation, plan.parameters)
+            if plan.drill:
+                of = replace(of, parameters={**of.parameters, "drill": drill.MEANING})
             manifest = bundle(made, model_bytes=model_bytes, golden=golden, of=of, scores=scores, parity=parity)
             if plan.bundle_folder is not None:
                 shutil.copytree(made, plan.bundle_folder)
