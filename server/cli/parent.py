@@ -268,11 +268,9 @@ class Parent:
         if code == EXIT_HUNG:
             seat, generation = int(block.routing[HUNG_SEAT]), int(block.routing[HUNG_GENERATION])
         elif -code in FAULTS:
-            on_trial = block.routing[RUNNING_TRIAL] > 0
-            running, held = (
-                (RUNNING_TRIAL, RUNNING_TRIAL_GENERATION) if on_trial else (RUNNING_MAIN, RUNNING_MAIN_GENERATION)
-            )
-            seat, generation = int(block.routing[running]) - 1, int(block.routing[held])
+            # The generation is the next word.
+            running = RUNNING_TRIAL if block.routing[RUNNING_TRIAL] > 0 else RUNNING_MAIN
+            seat, generation = int(block.routing[running]) - 1, int(block.routing[running + 1])
         else:
             return
         known = 0 <= seat < SEATS_MAX and generation > 0

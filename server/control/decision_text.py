@@ -52,3 +52,7 @@ def _shorter_and_shorter(entry: dict[str, Any], state: dict[str, Any]) -> Iterat
     yield entry, state
     ends = {name: {**entry[name], "quarantine": None} for name in ("from", "to") if name in entry}
     yield {**entry, **ends}, {**state, "quarantine": None}
+    # Whatever is left to say is cut: a decision is never held up by it.
+    whole: dict[str, Any] = {**entry, **ends}
+    told = {name: value[:REASON_KEPT] if isinstance(value, str) else value for name, value in whole.items()}
+    yield told, {**state, "quarantine": None, "released": []}

@@ -196,8 +196,16 @@ class Commands:
                 grpc.StatusCode.FAILED_PRECONDITION,
                 f"version {artifact.version}: {reason} Traffic was not touched.",
             )
+        now = self._driver.state(name)
+        places = (now.canary.artifact if now.canary is not None else None, now.shadow, now.stable)
+        if not any(place is not None and place.digest == artifact.digest for place in places):
+            # Thrown out while it was loaded: by what it did to a worker, or by another operator.
+            raise OperationRefused(
+                grpc.StatusCode.ABORTED,
+                f"version {artifact.version}: it was taken back before it had a share. `roost explain` says why.",
+            )
         await self._followed()
-        return self._driver.state(name)
+        return now
 
     async def _followed(self) -> None:
         """The workers that serve follow at once, idle ones within 20 ms; one that hangs is not waited for."""
