@@ -50,7 +50,7 @@ def _shorter_and_shorter(entry: dict[str, Any], state: dict[str, Any]) -> Iterat
     yield entry, state
     state = {**state, "quarantine": {digest: why[:REASON_KEPT] for digest, why in state["quarantine"].items()}}
     yield entry, state
-    ends = {name: {**entry[name], "quarantine": None} for name in ("from", "to") if name in entry}
+    ends: dict[str, Any] = {name: {**entry[name], "quarantine": None} for name in ("from", "to") if name in entry}
     yield {**entry, **ends}, {**state, "quarantine": None}
     # Whatever is left to say is cut: a decision is never held up by it.
     whole: dict[str, Any] = {**entry, **ends}
