@@ -12,7 +12,7 @@ import pytest
 from benchmarks.machine import what_is_missing
 from benchmarks.servers import REPOSITORY
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(590)]
+pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(590)]
 
 KEPT_ON_ANY_MACHINE = {
     "weight flips",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import socket
 import threading
@@ -183,9 +182,12 @@ def test_a_plan_that_is_none_is_exit_code_2(admin: ScriptedAdmin, tmp_path: Path
 
 
 def test_a_process_that_is_no_server_is_left_alone(admin: ScriptedAdmin) -> None:
-    result = run(admin.address, "rollback", "churn", "--local", "--pid", str(os.getpid()))
+    # Not this process, which may hold planes of other tests.
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as stranger:
+        result = run(admin.address, "rollback", "churn", "--local", "--pid", str(stranger.pid))
+        stranger.kill()
     assert result.exit_code == 1
-    assert f"process {os.getpid()}: expected the server's parent, got another process" in result.stderr
+    assert f"process {stranger.pid}: expected the server's parent, got another process" in result.stderr
     assert admin.asked == []
 
 

@@ -62,6 +62,7 @@ def test_a_good_canary_is_promoted_by_its_plan_and_no_request_fails(world: World
     assert world.journal()[-1]["kind"] == "promoted"
 
 
+@pytest.mark.slow
 def test_an_identical_copy_is_promoted_by_its_plan(world: World) -> None:
     stable = world.versions.digests.index(world.digest("stable"))
     factor = world.versions.factors[stable]
@@ -74,7 +75,7 @@ def test_an_identical_copy_is_promoted_by_its_plan(world: World) -> None:
     assert (caller.failed, caller.lost, caller.wrong) == (0, 0, {}), caller.failed_by_status()
 
 
-@pytest.mark.parametrize("keys", [KEYS, 0], ids=["keyed", "keyless"])
+@pytest.mark.parametrize("keys", [pytest.param(KEYS, marks=pytest.mark.slow), 0], ids=["keyed", "keyless"])
 @pytest.mark.parametrize(
     "make",
     [
@@ -97,6 +98,7 @@ def test_a_canary_that_is_bad_for_some_inputs_goes_home_by_itself(
         assert caller.lost == 0
 
 
+@pytest.mark.slow
 def test_a_canary_that_goes_bad_after_a_while_goes_home_by_itself(world: World) -> None:
     factor = next(factors)
     canary = world.push(not_a_number(factor), factor)
