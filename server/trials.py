@@ -20,6 +20,7 @@ from server.settings import Settings
 
 COMMAND: Final = (sys.executable, "-P", "-m", "server.worker.trial")
 OUTPUT_BYTES_MAX: Final = 1 << 20
+COMPLAINT_CHARS_MAX: Final = 200
 NICENESS: Final = 10  # added to control's own: where cores are short, a trial waits and not the traffic
 
 
@@ -56,7 +57,7 @@ async def run_trial(spec: TrialSpec, timeout_s: float) -> TrialVerdict:
         *COMMAND,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
         limit=OUTPUT_BYTES_MAX,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
@@ -64,13 +65,9 @@ async def run_trial(spec: TrialSpec, timeout_s: float) -> TrialVerdict:
         # Before it has read what to try; its threads are as patient as it is.
         os.setpriority(os.PRIO_PROCESS, process.pid, os.getpriority(os.PRIO_PROCESS, process.pid) + NICENESS)
     try:
-        said, _ = await asyncio.wait_for(process.communicate(spec.model_dump_json().encode()), timeout_s)
+        said, complained = await asyncio.wait_for(process.communicate(spec.model_dump_json().encode()), timeout_s)
     except TimeoutError:
-        return TrialVerdict(
-            ok=False,
-            reason=f"trial: expected it loaded and warm within {timeout_s:g} s (trial.load_timeout_s), got more. "
-            "Make the model smaller, or raise the limit.",
-        )
+        return _too_long(timeout_s)
     finally:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
@@ -82,13 +79,24 @@ async def run_trial(spec: TrialSpec, timeout_s: float) -> TrialVerdict:
             return TrialVerdict.model_validate_json(lines[-1])
         except ValidationError:
             return TrialVerdict(ok=False, reason="trial: expected a verdict of the loader, got something else.")
-    return TrialVerdict(ok=False, reason=_ended(process.returncode))
+    if process.returncode == -signal.SIGXCPU:
+        return _too_long(spec.settings.trial.load_timeout_s)
+    return TrialVerdict(ok=False, reason=_ended(process.returncode, complained.decode(errors="replace")))
 
 
-def _ended(code: int | None) -> str:
-    """Why a loader ended without a verdict."""
+def _too_long(limit_s: float) -> TrialVerdict:
+    return TrialVerdict(
+        ok=False,
+        reason=f"trial: expected it loaded and warm within {limit_s:g} s (trial.load_timeout_s), got more. "
+        "Make the model smaller, or raise the limit.",
+    )
+
+
+def _ended(code: int | None, complaint: str) -> str:
+    """Why a loader ended without a verdict. complaint: what it wrote last."""
     if code is not None and code < 0:
         name = signal.Signals(-code).name
         hint = "It took too much memory, or its runtime crashed." if -code == signal.SIGKILL else "Its runtime crashed."
         return f"trial: expected it to load, got {name} of the loader. {hint} Do not serve this version."
-    return f"trial: expected a verdict of the loader, got exit code {code}. The server's log may say why."
+    last = (complaint.strip().splitlines() or ["nothing"])[-1][:COMPLAINT_CHARS_MAX]
+    return f"trial: expected a verdict of the loader, got exit code {code} and: {last}"

@@ -25,6 +25,7 @@ from registry_client.tensors import TensorSpec
 from server.settings import BatchingSettings, TrialSettings
 from server.worker.alone import AloneRuns
 from server.worker.batcher import Batcher, BatchLoop
+from server.worker.models.fitting import ARENAS_MIN, fit, row_bytes
 from server.worker.models.served import ServedModel
 from server.worker.models.table import ModelTable
 from server.worker.routing import Routed, Wish
@@ -34,8 +35,6 @@ Words = npt.NDArray[np.int64]
 T = TypeVar("T")
 MakeMemory = Callable[[ModelDirectory, Sequence[QueueBounds], Words], BatchMemory]
 
-# One batch runs, one waits for it, one gathers; beyond that the bound is in rows.
-ARENAS_MIN = 3
 ARENAS_MAX = 256
 TRIAL_NICENESS = 5  # of the thread in which canaries run: on a busy machine they wait, not the stable
 
@@ -59,7 +58,7 @@ class Engine:
         self.runner = Runner()
         self.trial_runner = Runner("roost-trial", niceness=TRIAL_NICENESS)
         for model in models:
-            _fit(model, settings)
+            fit(model, settings)
         directory = ModelDirectory([_wire_model(model, route) for route, model in enumerate(models)])
         bounds = [_queue_bounds(model, settings) for model in models]
         self.memory = make_memory(directory, bounds, counts)
@@ -83,7 +82,7 @@ class Engine:
 
     def put(self, seat: int, generation: int, route: int, model: ServedModel) -> None:
         """A model is loaded and warm: it answers as soon as the plane's routes name this artifact."""
-        _fit(model, self._settings)
+        fit(model, self._settings)
         self.memory.set_model(seat, _wire_model(model, route), _queue_bounds(model, self._settings))
         self._connect(seat, generation, model)
         self.memory.set_ready(seat, generation)
@@ -161,27 +160,11 @@ class _RunsOfSeat:
         return await self._alone.run(self._seat, size, work, end)
 
 
-def _row_bytes(model: ServedModel) -> int:
-    """Bytes of a row, in and out."""
-    return sum(spec.row_bytes for spec in (*model.signature.inputs, *model.signature.outputs))
-
-
-def _fit(model: ServedModel, settings: BatchingSettings) -> None:
-    """Wide rows make smaller batches, and rows too wide for any make none: what waits is bounded in bytes, too."""
-    if not model.batchable:
-        return
-    fits = settings.queue_bytes_max // (ARENAS_MIN * max(_row_bytes(model), 1))
-    if fits < 1:
-        model.batchable = False
-        model.batching_note = f"three rows of {_row_bytes(model)} bytes are more than batching.queue_bytes_max"
-    model.max_batch_size = max(1, min(model.max_batch_size, fits))
-
-
 def _queue_bounds(model: ServedModel, settings: BatchingSettings) -> QueueBounds:
     """As many arenas as the bounds on rows and on bytes leave room for."""
     arenas = -(-settings.queue_rows_max // model.max_batch_size)
     if model.batchable:
-        arenas = min(arenas, settings.queue_bytes_max // max(_row_bytes(model) * model.max_batch_size, 1))
+        arenas = min(arenas, settings.queue_bytes_max // max(row_bytes(model) * model.max_batch_size, 1))
     arenas = min(max(arenas, ARENAS_MIN), ARENAS_MAX)
     return QueueBounds(arenas, min(settings.queue_rows_max, arenas * model.max_batch_size))
 

@@ -20,6 +20,7 @@ from native.plane.seats import Seat, SeatTable, WorkerSeats
 from server.processes import ModelPin
 from server.settings import Settings
 from server.worker.engine import Engine
+from server.worker.models.fitting import fit
 from server.worker.models.loading import ModelRefused, load_model
 from server.worker.models.served import ServedModel
 from server.worker.models.table import ModelTable
@@ -172,6 +173,7 @@ class Seats:
         wanted = self._settings.models[seat.model]
         pin = ModelPin(name=wanted.name, version=seat.version, digest=seat.digest)
         model = load_model(wanted, self._settings, pin)
+        fit(model, self._settings.batching)
         if model.batchable:
             warm_batches(model)
         return model

@@ -17,9 +17,11 @@ from registry_client.tensors import Signature
 from server.processes import ModelPin
 from server.settings import Settings, TrialSettings
 from server.trials import TrialSpec, TrialVerdict
+from server.worker.models.fitting import fit
 from server.worker.models.loading import ModelRefused, load_model
 from server.worker.models.served import ServedModel
 from server.worker.models.warming import warm_batches
+from server.worker.status import Code
 
 PAGE_BYTES = resource.getpagesize()
 
@@ -41,19 +43,25 @@ def tried(spec: TrialSpec) -> TrialVerdict:
         model = load_model(wanted, settings, ModelPin(name=spec.name, version=spec.version, digest=spec.digest))
         if spec.stable_digest is not None:
             _check_signature(model, spec.stable_digest, settings)
-        if model.batchable:
-            warm_batches(model)
+        fit(model, settings.batching)
+        failure = warm_batches(model) if model.batchable else None
+        if failure is not None and failure.code is Code.RESOURCE_EXHAUSTED:
+            return _too_large(settings)
     except (ModelRefused, ArtifactError) as error:
         return TrialVerdict(ok=False, reason=str(error))
     except MemoryError:
-        limit = settings.trial.memory_bytes_max
-        return TrialVerdict(
-            ok=False,
-            reason=f"trial: expected it to fit into {limit} bytes (trial.memory_bytes_max), got more. "
-            "Make the model smaller, or raise the limit.",
-        )
+        return _too_large(settings)
     grown = max(0, resident_bytes() - before)
     return TrialVerdict(ok=True, rss_bytes=grown, batchable=model.batchable, seconds=time.monotonic() - started)
+
+
+def _too_large(settings: Settings) -> TrialVerdict:
+    limit = settings.trial.memory_bytes_max
+    return TrialVerdict(
+        ok=False,
+        reason=f"trial: expected it to fit into {limit} bytes with a batch of its largest size "
+        "(trial.memory_bytes_max), got more. Make the model smaller, or raise the limit.",
+    )
 
 
 def _check_signature(model: ServedModel, stable_digest: str, settings: Settings) -> None:

@@ -31,7 +31,7 @@ from server.worker.models.giving_back import give_back
 from server.worker.models.probe import SEED, reason_against_batching
 from server.worker.models.served import ServedModel
 from server.worker.models.session import OnnxSession
-from server.worker.status import StatusError
+from server.worker.status import Code, StatusError
 
 Array = npt.NDArray[np.generic]
 
@@ -60,6 +60,11 @@ def load_model(wanted: ModelSettings, settings: Settings, pin: ModelPin | None =
         model = build_model(wanted.name, source, settings.batching.max_batch_size)
     except (ArtifactError, SessionRefused, OSError) as error:
         raise ModelRefused(f"model {wanted.name}: {error}") from error
+    except StatusError as error:
+        raise ModelRefused(
+            f"model {wanted.name}: expected it to answer while it is loaded, got: {error.message} "
+            "Do not serve it: no caller would be answered."
+        ) from error
     content = [source.model.model_bytes]
     del source
     give_back(content)
@@ -94,7 +99,7 @@ def warm_up(session: OnnxSession) -> list[str]:
     """Runs made-up inputs, so that the first caller doesn't pay for ONNX Runtime's first allocations.
 
     Made-up values may be ones that the model rightly refuses (an index out of range), so that a failure is noted and
-    no refusal. Returns the notes.
+    no refusal. Returns the notes. Raises StatusError where one row's run finds no memory.
     """
     failure = ""
     for size in WARM_UP_SIZES:
@@ -102,6 +107,8 @@ def warm_up(session: OnnxSession) -> list[str]:
             session.run(random_inputs(session.signature, size, size, np.random.default_rng(SEED)))
             return []
         except StatusError as error:
+            if error.code is Code.RESOURCE_EXHAUSTED:
+                raise
             failure = error.message
         if not _has_free_dimension(session.signature):
             break

@@ -6,6 +6,7 @@ Used by whoever loads a model beside traffic. Always: values that the model righ
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -18,13 +19,25 @@ WARM_UP_S = 1.0
 GROWTH = 4
 
 
-def warm_batches(model: ServedModel) -> None:
-    """Batches of 1, 4, 16 ... rows, up to the largest, for WARM_UP_S at most."""
+def warm_batches(model: ServedModel) -> StatusError | None:
+    """Batches of 1, 4, 16 ... rows, and of the largest, for WARM_UP_S at most; what one failed with.
+
+    `fit` has been called.
+    """
     deadline_s = time.monotonic() + WARM_UP_S
-    size = 1
-    while size <= model.max_batch_size and time.monotonic() < deadline_s:
+    for size in _sizes(model.max_batch_size):
+        if time.monotonic() > deadline_s:
+            break
         try:
             model.session.run(random_inputs(model.signature, size, size, np.random.default_rng(SEED)))
-        except StatusError:
-            return
+        except StatusError as failure:
+            return failure
+    return None
+
+
+def _sizes(largest: int) -> Iterator[int]:
+    size = 1
+    while size < largest:
+        yield size
         size *= GROWTH
+    yield largest
