@@ -63,7 +63,7 @@ async def serve(spec: WorkerSpec, publisher: Publisher, plane: Plane) -> int:
     block = plane.block(spec.index)
     seed = spec.index << 32 | spec.generation
     engine.attach(table, plane.routing, block.routing, seed, settings.judgement.age_limit_ms)
-    seats = Seats(settings, plane, spec.index, engine, table)
+    seats = Seats(settings, plane, spec.index, engine, table, restarted=spec.generation > 1)
     elsewhere = functools.partial(connections_elsewhere, plane, spec.index)
     publishing = loop.create_task(_publish_regularly(publisher))
     try:
