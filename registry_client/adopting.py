@@ -18,9 +18,10 @@ from registry_client.foreign_model import ForeignModel, read_foreign
 from registry_client.golden import Golden, check_golden
 from registry_client.manifest import Lineage, Tolerance, is_model_name
 from registry_client.onnx_model import OnnxModel, read_onnx
-from registry_client.opening import is_tracking_uri, open_registry
+from registry_client.opening import open_registry
 from registry_client.reference_run import ReferenceRun, complete_golden, record_golden
 from registry_client.registry import Version, check_alias
+from registry_client.tracking_uri import is_tracking_uri
 from registry_client.verify import check_contents, read_verified
 
 ADOPTED_TAG: Final = "roost.adopted_from"
@@ -59,7 +60,7 @@ def adopt(
             "--registry", expected="an MLflow tracking URI, like sqlite:///mlflow.db", got=repr(location[:120]),
             hint="A folder registry holds nothing to adopt: it takes bundles only.",
         )  # fmt: skip
-    registry = open_registry(location)
+    registry = open_registry(location, must_exist=True)
     from registry_client.mlflow_registry import MlflowRegistry  # not above: only a tracking URI asks for MLflow
 
     assert isinstance(registry, MlflowRegistry), "a tracking URI opens one"

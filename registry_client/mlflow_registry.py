@@ -12,21 +12,21 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-from mlflow.artifacts import download_artifacts, list_artifacts
+from google.protobuf.json_format import ParseError
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from registry_client.cache import BundleCache
-from registry_client.errors import BadDocument, NotInRegistry, RegistryRefused, RegistryUnavailable, VerificationFailed
+from registry_client.errors import NotInRegistry, RegistryRefused, RegistryUnavailable, VerificationFailed
 from registry_client.manifest import check_digest, check_model_name
+from registry_client.mlflow_artifacts import ArtifactFolder
 from registry_client.names import USUAL_ALIAS
 from registry_client.placing import place_folder
-from registry_client.reading import read_at_most
 from registry_client.registry import Reference, Version, check_alias, check_tag, read_reference
+from registry_client.tracking_uri import database_file, is_tracking_uri, without_passwords
 from registry_client.verify import VerifiedBundle, read_verified
 
 DIGEST_TAG: Final = "roost.digest"
@@ -34,8 +34,6 @@ ALIAS_TAG: Final = "roost.alias."
 """Of the model, with an alias behind it: the digest that the alias was pointed at. MLflow's own is the other record."""
 EXPERIMENT: Final = "roost"
 BUNDLE_FOLDER: Final = "bundle"
-# MLflow leaves it beside a registered version's files.
-LEFT_BY_MLFLOW: Final = "registered_model_meta"
 PAGE: Final = 100
 DATABASE_TIMEOUT_S: Final = 5.0
 MISSING: Final = "RESOURCE_DOES_NOT_EXIST"
@@ -47,13 +45,13 @@ class MlflowRegistry:
     """A `Registry` under a tracking URI. Safe between threads and processes as far as MLflow's store is."""
 
     def __init__(self, tracking_uri: str, *, must_exist: bool = False) -> None:
-        if not urlsplit(tracking_uri).scheme:
+        if not is_tracking_uri(tracking_uri):
             raise RegistryRefused(
                 "registry", expected="a URI like sqlite:///mlflow.db or http://host:5000", got=repr(tracking_uri[:80]),
                 hint="Give a folder's path for a folder registry.",
             )  # fmt: skip
-        self._uri = tracking_uri
-        database = _database(tracking_uri)
+        self._uri, self._shown = tracking_uri, without_passwords(tracking_uri)
+        database = database_file(tracking_uri)
         if must_exist and database is not None and not database.exists():
             raise RegistryRefused(
                 "registry",
@@ -176,27 +174,13 @@ class MlflowRegistry:
     def read_foreign_file(self, name: str, number: int, file: str, bytes_max: int) -> bytes:
         """A file of a version that somebody else logged. Nothing vouches for it."""
         what = f"models:/{name}/{number}"
-        with tempfile.TemporaryDirectory(prefix="roost-adopt-") as folder, self._asked(f"give {file} of {what}"):
-            entry = self._client.get_model_version(name, str(number))
-            if DIGEST_TAG in entry.tags:
+        with self._asked(f"give {file} of {what}"):
+            if DIGEST_TAG in self._client.get_model_version(name, str(number)).tags:
                 raise RegistryRefused(
                     what, expected="a version that Roost did not make", got=f"one with the tag {DIGEST_TAG}",
                     hint=f"It is served as it is: roost serve --model {name}:{number}.",
                 )  # fmt: skip
-            source = self._client.get_model_version_download_uri(name, str(number))
-            listed = list_artifacts(artifact_uri=source, tracking_uri=self._uri)
-            sizes = {PurePosixPath(found.path).name: found.file_size for found in listed if not found.is_dir}
-            if file not in sizes:
-                raise NotInRegistry(
-                    f"{what}: {file}", expected="it among the version's files",
-                    got=", ".join(sorted(sizes)[:10]) or "no file", hint="Log the model anew with mlflow.onnx.",
-                )  # fmt: skip
-            _check_size(f"{what}: {file}", sizes[file] or 0, bytes_max)
-            copy = download_artifacts(artifact_uri=f"{source}/{file}", dst_path=folder, tracking_uri=self._uri)
-            with open(copy, "rb") as opened:
-                content = read_at_most(opened.fileno(), bytes_max + 1)
-            _check_size(f"{what}: {file}", len(content), bytes_max)
-            return content
+            return self._files(name, number, what).read_file(file, bytes_max)
 
     # --- What MLflow has ----------------------------------------------------------------------------------------
     def _model(self, name: str) -> Any:
@@ -209,7 +193,7 @@ class MlflowRegistry:
             known = ", ".join(self.names()[:20]) or "none"
             raise NotInRegistry(
                 f"model {name!r}", expected=f"one of the registry's models ({known})", got="another",
-                hint=f"Push it: roost push DIR --registry {self._uri}.",
+                hint=f"Push it: roost push DIR --registry {self._shown}.",
             ) from None  # fmt: skip
 
     def _versions(self, name: str) -> list[Version]:
@@ -223,7 +207,7 @@ class MlflowRegistry:
             if not token:
                 break
         aliases = self._client.get_registered_model(name).aliases if found else {}
-        versions = [_version(entry, aliases) for entry in found if DIGEST_TAG in entry.tags]
+        versions = [_version(entry, aliases) for entry in found if DIGEST_TAG in entry.tags and entry.name == name]
         return sorted(versions, key=lambda version: version.version)
 
     def _by_number(self, name: str, number: int) -> Version:
@@ -240,9 +224,15 @@ class MlflowRegistry:
         if DIGEST_TAG not in entry.tags:
             raise NotInRegistry(
                 f"{name}:{number}", expected=f"a version with the tag {DIGEST_TAG}", got="one that Roost did not make",
-                hint=f"Make a verified bundle of it: roost adopt models:/{name}/{number} --registry {self._uri}.",
+                hint=f"Make a verified bundle of it: roost adopt models:/{name}/{number} --registry {self._shown}.",
             )  # fmt: skip
-        return _version(entry, self._client.get_registered_model(name).aliases)
+        version = _version(entry, self._client.get_registered_model(name).aliases)
+        if (version.name, version.version) != (name, number):
+            raise VerificationFailed(
+                f"{name}:{number}", expected="the registry to speak of it", got=f"{version.name}:{version.version}",
+                hint="Do not use this registry: it answers what it was not asked.",
+            )  # fmt: skip
+        return version
 
     def _by_alias(self, model: Any, alias: str) -> Version:
         if alias not in model.aliases:
@@ -265,7 +255,7 @@ class MlflowRegistry:
     def _no_version(self, name: str) -> NotInRegistry:
         return NotInRegistry(
             f"model {name!r}", expected=f"a version with the tag {DIGEST_TAG}", got="none",
-            hint=f"Push one, or adopt one: roost adopt models:/{name}/1 --registry {self._uri}.",
+            hint=f"Push one, or adopt one: roost adopt models:/{name}/1 --registry {self._shown}.",
         )  # fmt: skip
 
     # --- Putting and getting ------------------------------------------------------------------------------------
@@ -310,17 +300,16 @@ class MlflowRegistry:
 
     def _artifact_location(self) -> str | None:
         """Beside an embedded database; a server says itself where its artifacts are."""
-        path = _database(self._uri)
+        path = database_file(self._uri)
         return None if path is None else (path.absolute().parent / "artifacts").as_uri()
 
     def _download(self, version: Version) -> VerifiedBundle:
         what = f"{version.name}:{version.version}"
-        with tempfile.TemporaryDirectory(prefix="roost-fetch-") as folder, self._asked(f"give the files of {what}"):
-            source = self._client.get_model_version_download_uri(version.name, str(version.version))
-            # Always with a destination: without one a local store hands out its own folder.
-            files = Path(download_artifacts(artifact_uri=source, dst_path=folder, tracking_uri=self._uri))
-            (files / LEFT_BY_MLFLOW).unlink(missing_ok=True)
-            return read_verified(files, version.digest)
+        with self._asked(f"give the files of {what}"):
+            return self._files(version.name, version.version, what).read_bundle(version.digest)
+
+    def _files(self, name: str, number: int, what: str) -> ArtifactFolder:
+        return ArtifactFolder(self._client.get_model_version_download_uri(name, str(number)), self._uri, what)
 
     @contextmanager
     def _asked(self, what: str) -> Iterator[None]:
@@ -339,10 +328,13 @@ class MlflowRegistry:
             ) from error
         except (OSError, ImportError, sqlite3.Error, _store_errors()) as error:
             raise self._unavailable(what, error) from error
+        except (ParseError, ValueError, TypeError, AttributeError, KeyError) as error:
+            # MLflow's client trusts its server's answers: one that means nothing ends in any of these.
+            raise self._unavailable(what, error) from error
 
     def _unavailable(self, what: str, error: Exception) -> RegistryUnavailable:
         return RegistryUnavailable(
-            f"registry {_without_password(self._uri)}",
+            f"registry {self._shown}",
             expected=f"it to {what}",
             got=_one_line(error),
             hint="See that it is up and reachable, then try again.",
@@ -357,20 +349,9 @@ def _version(entry: Any, aliases: Mapping[str, str]) -> Version:
     return Version(entry.name, number, digest, pointing, tags)
 
 
-def _check_size(what: str, size_bytes: int, bytes_max: int) -> None:
-    if size_bytes > bytes_max:
-        raise BadDocument(what, expected=f"at most {bytes_max} bytes", got=f"{size_bytes}", hint="Log a smaller model.")
-
-
-def _database(uri: str) -> Path | None:
-    """The file of an embedded database."""
-    scheme, _, path = uri.partition(":///")
-    return Path(path) if scheme.startswith("sqlite") and path else None
-
-
 def _check_database(uri: str) -> None:
     """MLflow tries a database that can't be read ten times, for a hundred seconds: this finds out at once."""
-    path = _database(uri)
+    path = database_file(uri)
     if path is not None and path.exists():
         with closing(sqlite3.connect(path, timeout=DATABASE_TIMEOUT_S)) as connection:
             connection.execute("PRAGMA schema_version").fetchone()
@@ -384,12 +365,4 @@ def _store_errors() -> type[Exception]:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
-
-
-def _without_password(uri: str) -> str:
-    """A URI as it may stand in a log."""
-    parts = urlsplit(uri)
-    if parts.password is None:
-        return uri
-    return uri.replace(f":{parts.password}@", ":***@", 1)
+    return without_passwords(" ".join(str(error).split()))[:300] or type(error).__name__

@@ -9,11 +9,7 @@ from pathlib import Path
 
 from registry_client.errors import RegistryRefused
 from registry_client.registry import Registry
-
-
-def is_tracking_uri(location: str) -> bool:
-    """True for what MLflow opens: sqlite:///mlflow.db, http://host:5000."""
-    return "://" in location
+from registry_client.tracking_uri import is_tracking_uri
 
 
 def absolute_location(location: str) -> str:

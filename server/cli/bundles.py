@@ -276,7 +276,8 @@ def _refusals_in_one_line() -> Iterator[None]:
 
 
 def _open_registry(location: str, *, must_exist: bool = True) -> Registry:
-    from registry_client.opening import is_tracking_uri, open_registry
+    from registry_client.opening import open_registry
+    from registry_client.tracking_uri import is_tracking_uri
 
     if must_exist and not is_tracking_uri(location) and not Path(location).is_dir():
         raise BadDocument(

@@ -10,8 +10,9 @@ import pytest
 
 from registry_client.cache import BundleCache
 from registry_client.errors import ArtifactError, NotInRegistry, RegistryRefused, VerificationFailed
-from registry_client.opening import is_tracking_uri, open_registry
+from registry_client.opening import open_registry
 from registry_client.registry import TAG_CHARACTERS_MAX, Registry
+from registry_client.tracking_uri import is_tracking_uri
 
 Make = Callable[..., Path]
 

@@ -1,0 +1,29 @@
+"""MLflow's tracking URIs: what one is, the file of an embedded database, and how one is shown.
+
+Used by `opening.py`, the MLflow registry and the command line. Imports nothing of MLflow.
+Always: what is shown or logged of an address has no password in it.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+_PASSWORD: Final = re.compile(r"(://[^/@:\s]*:)[^/@\s]*@")
+
+
+def is_tracking_uri(location: str) -> bool:
+    """True for what MLflow opens: sqlite:///mlflow.db, http://host:5000."""
+    return "://" in location
+
+
+def database_file(uri: str) -> Path | None:
+    """The file of an embedded database."""
+    scheme, _, path = uri.partition(":///")
+    return Path(path) if scheme.startswith("sqlite") and path else None
+
+
+def without_passwords(text: str) -> str:
+    """A URI, or a text that may have one in it, as it may stand in a log: MLflow's own errors name whole addresses."""
+    return _PASSWORD.sub(r"\1***@", text)
