@@ -21,7 +21,7 @@ from mlflow.tracking import MlflowClient
 
 from registry_client.cache import BundleCache
 from registry_client.errors import NotInRegistry, RegistryRefused, RegistryUnavailable, VerificationFailed
-from registry_client.manifest import check_digest, check_model_name
+from registry_client.manifest import check_digest, check_model_name, is_model_name
 from registry_client.mlflow_artifacts import ArtifactFolder
 from registry_client.names import USUAL_ALIAS
 from registry_client.placing import place_folder
@@ -89,7 +89,8 @@ class MlflowRegistry:
         with self._asked("list models"):
             while True:
                 page = self._client.search_registered_models(max_results=PAGE, page_token=token)
-                found += [model.name for model in page]
+                # Others' models may be called anything: what Roost can't name, it can't serve.
+                found += [model.name for model in page if is_model_name(model.name)]
                 token = page.token
                 if not token:
                     return tuple(sorted(found))

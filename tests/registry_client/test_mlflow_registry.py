@@ -119,6 +119,19 @@ def test_a_version_that_roost_did_not_register_is_not_served(registry, make) -> 
         registry.resolve("doubling", 2)
 
 
+def test_a_model_that_roost_cannot_name_is_not_listed(registry, make) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+    registry.push(make(1))
+    registry._client.create_registered_model("Somebody's model, 2nd")
+    assert registry.names() == ("doubling",)
+
+
+def test_a_new_database_is_made_in_silence(tmp_path: Path) -> None:
+    program = "import sys; from registry_client.opening import open_registry; print(open_registry(sys.argv[1]).names())"
+    command = [sys.executable, "-W", "ignore", "-c", program, f"sqlite:///{tmp_path / 'new.db'}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("()\n", "")
+
+
 def test_the_digest_of_a_version_is_not_a_tag_to_be_set(registry, make) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
     registry.push(make(1))
     with pytest.raises(RegistryRefused, match="the one that names the content"):
