@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import logging
+import threading
 import time
 from dataclasses import dataclass
 
@@ -37,7 +38,9 @@ log = logging.getLogger("roost.worker")
 
 LOOK_S = 0.02
 FIRST_ROUTES_S = 120.0
-LOADER_NICENESS = 10
+LOADER, LOADER_NICENESS = "roost-loader", 10
+# A load that was tried, and takes so many times `trial.load_timeout_s`, does not end at all.
+LOAD_PATIENCE = 2
 # A caller whose batch has just run still asks for the model that answered: it leaves some looks later.
 LOOKS_BEFORE_LEAVING = 3
 TRY_AGAIN_S = 5.0
@@ -71,7 +74,7 @@ class Seats:
         self._told = WorkerSeats(plane.block(index))
         self._engine = engine
         self._table = table
-        self._loader = Runner("roost-loader", niceness=LOADER_NICENESS)
+        self._loader = Runner(LOADER, niceness=LOADER_NICENESS)
         self._held: dict[int, Held] = {}
         self._failed: dict[int, int] = {}  # generations that could not be loaded, by seat
         self._tried_again_s = time.monotonic()
@@ -121,7 +124,7 @@ class Seats:
     def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._loader.close()
+        self._loader.close(wait=False)
 
     def _look(self) -> None:
         self._timer = self._loop.call_later(LOOK_S, self._look)
@@ -182,8 +185,11 @@ class Seats:
         self._busy = True
         self._told.set_state(seat.index, seat.generation, SEAT_STATE_LOADING)
         task = self._loop.create_task(self._loader.run(lambda: self._load(seat)))
+        limit_s = LOAD_PATIENCE * self._settings.trial.load_timeout_s
+        limit = self._loop.call_later(limit_s, self._engine.batches.watchdog.cannot_end, seat.index, seat.generation)
 
         def done(task: asyncio.Task[ServedModel]) -> None:
+            limit.cancel()
             self._busy = False
             if task.cancelled():
                 return
@@ -257,6 +263,11 @@ class Seats:
             self._told.set_state(index, generation, SEAT_STATE_EMPTY)
 
         self._loop.create_task(self._loader.run(lambda: _free(models))).add_done_callback(done)
+
+
+def is_loading() -> bool:
+    """Whether a thread of this process still loads or frees something, after `Seats.close`."""
+    return any(thread.name.startswith(LOADER) for thread in threading.enumerate())
 
 
 def _free(models: list[ServedModel]) -> None:

@@ -14,6 +14,8 @@ from benchmarks.swaps.versions import Versions
 from native.plane.layout import WorkerState
 from native.plane.routes import Route
 from native.plane.routing import (
+    HUNG_GENERATION,
+    HUNG_SEAT,
     PPM,
     RUNNING_TRIAL,
     RUNNING_TRIAL_GENERATION,
@@ -21,12 +23,13 @@ from native.plane.routing import (
     SEAT_STATE_FAILED,
     SEAT_STATE_READY,
 )
-from server.processes import EXIT_REFUSED
-from server.settings import ModelSettings
+from server.processes import EXIT_HUNG, EXIT_REFUSED
+from server.settings import ModelSettings, TrialSettings
 from tests.behaviour.messages import predict_request
 from tests.rollouts.canaries import looping
+from tests.worker.bad_versions import alone, endless_alone
 from tests.worker.onnx_graphs import doubled, written
-from tests.worker.operated import FIRST, OperatedWorker, asked, counted_rows, factor_in, predict
+from tests.worker.operated import FIRST, OperatedWorker, asked, factor_in, predict
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +88,7 @@ def test_a_seat_that_is_wanted_no_more_stays_as_long_as_a_route_names_it(
 
 
 def test_a_model_whose_rows_share_no_batch_leaves_too(worker: OperatedWorker) -> None:
-    ref = worker.load(worker.versions.push(counted_rows(1), 1))
+    ref = worker.load(worker.versions.push(alone(1), 1))
     worker.vacate(ref)
 
 
@@ -182,3 +185,29 @@ def test_a_worker_that_is_started_again_holds_all_that_routes_name_before_it_is_
         assert worker.state is WorkerState.READY
         assert worker.told.state(canary.seat) == (SEAT_STATE_READY, canary.generation)
         assert ask(channel) == ("2", 2.0)
+
+
+def endless_in_company() -> bytes:
+    """Never ends where an input is 900 or more, as some of those are that a model is tried with."""
+    return endless_alone(2, only_whole=False)
+
+
+def test_a_load_that_never_ends_gives_the_worker_up_and_a_stop_does_not_wait_for_one(tmp_path: Path) -> None:
+    versions = Versions(tmp_path)
+    versions.push_scaled(1)
+    version = versions.push(endless_in_company(), 2)
+    worker = OperatedWorker("grpcio", versions, tmp_path, trial=TrialSettings(load_timeout_s=1.0))
+    block = worker.plane.block(0).routing
+    for stopped in (False, True):
+        worker.start()
+        worker.wait_for(WorkerState.READY)
+        ref = worker.fill(version)
+        worker.until(lambda: int(block[RUNNING_TRIAL]) == ref.seat + 1, "loading")  # noqa: B023
+        assert worker.process is not None
+        if stopped:
+            assert worker.stop() == 0
+        else:
+            assert worker.process.wait(20) == EXIT_HUNG
+            assert (int(block[HUNG_SEAT]), int(block[HUNG_GENERATION])) == (ref.seat, ref.generation)
+        worker.seats.vacate(ref.seat)
+    worker.close()
