@@ -6,9 +6,11 @@ import time
 from collections.abc import Iterator
 
 import grpc
+import numpy as np
 import pytest
+from onnx import TensorProto
 
-from benchmarks.swaps.versions import NAME, Versions, scaled
+from benchmarks.swaps.versions import NAME, Versions, graph_bytes, node, scaled
 from native.plane.routes import SeatRef
 from protos.inference import grpc_service_pb2 as inference
 from protos.inference import grpc_service_pb2_grpc
@@ -17,11 +19,25 @@ from tests.adversity.raw_peer import RawPeer, call_headers, framed
 from tests.behaviour.messages import infer_request
 from tests.behaviour.worker_process import LISTENERS
 from tests.oracles.split import position
-from tests.worker.operated import FIRST, OperatedWorker, asked, counted_rows, factor_in, predict, rows
+from tests.worker.operated import FIRST, OperatedWorker, asked, factor_in, predict, rows
 
 SALT = 77
 HALF = 500_000
 KEYS = [f"user-{number}" for number in range(40)]
+
+
+def counted_rows(factor: int) -> bytes:
+    """y = factor * x, and one more for each further row of the call: rows that can't share a batch."""
+    return graph_bytes(
+        [
+            node("Shape", ["x"], ["rows"], end=1),
+            node("Cast", ["rows"], ["count"], to=TensorProto.FLOAT),
+            node("Sub", ["count", "one"], ["more"]),
+            node("Mul", ["x", "factor"], ["scaled"]),
+            node("Add", ["scaled", "more"], ["y"]),
+        ],
+        {"factor": np.array([factor], np.float32), "one": np.ones(1, np.float32)},
+    )
 
 
 class Rollout:
