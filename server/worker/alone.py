@@ -82,7 +82,13 @@ class AloneRuns:
     ) -> T:
         """Waits for a run that was started. The run goes on to its end, whatever becomes of who waits."""
         self._ends.add(end)
-        future.add_done_callback(lambda _future: self._ends.discard(end))
+
+        def done(future: asyncio.Future[tuple[T, int]]) -> None:
+            self._ends.discard(end)
+            if not future.cancelled():
+                future.exception()  # of a caller that has gone: nobody else asks for it
+
+        future.add_done_callback(done)
         try:
             result, elapsed_ns = await asyncio.shield(future)
         except asyncio.CancelledError:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from native.batch.memory import BatchMemory
 from native.lane.layout import LANE_QUEUED_ROWS
 from native.plane.routing import EVENT_ERROR, EVENT_NONE, EVENT_TIMEOUT, NO_SEAT
-from native.route.outcomes import count_shadow
+from native.route.outcomes import count_shadow, publish_evidence
 from server.worker.models.bindings import RunOptions
 from server.worker.models.finite import rows_not_finite
 from server.worker.models.served import ServedModel
@@ -102,6 +102,7 @@ class Shadows:
             if outcome == EVENT_ERROR and self._gave_way:
                 outcome = EVENT_TIMEOUT  # ended for a canary, which says nothing about the model
             count_shadow(self._memory.words, seat, weight_epoch, rows, outcome, non_finite)
+            publish_evidence(self._memory.words)  # there may be no batch after it for long
             done()
 
         self._note_running(True)

@@ -6,11 +6,9 @@ import time
 from collections.abc import Iterator
 
 import grpc
-import numpy as np
 import pytest
-from onnx import TensorProto
 
-from benchmarks.swaps.versions import NAME, Versions, graph_bytes, node, scaled
+from benchmarks.swaps.versions import NAME, Versions, scaled
 from native.plane.routes import SeatRef
 from protos.inference import grpc_service_pb2 as inference
 from protos.inference import grpc_service_pb2_grpc
@@ -19,25 +17,12 @@ from tests.adversity.raw_peer import RawPeer, call_headers, framed
 from tests.behaviour.messages import infer_request
 from tests.behaviour.worker_process import LISTENERS
 from tests.oracles.split import position
+from tests.worker.bad_versions import alone
 from tests.worker.operated import FIRST, OperatedWorker, asked, factor_in, predict, rows
 
 SALT = 77
 HALF = 500_000
 KEYS = [f"user-{number}" for number in range(40)]
-
-
-def counted_rows(factor: int) -> bytes:
-    """y = factor * x, and one more for each further row of the call: rows that can't share a batch."""
-    return graph_bytes(
-        [
-            node("Shape", ["x"], ["rows"], end=1),
-            node("Cast", ["rows"], ["count"], to=TensorProto.FLOAT),
-            node("Sub", ["count", "one"], ["more"]),
-            node("Mul", ["x", "factor"], ["scaled"]),
-            node("Add", ["scaled", "more"], ["y"]),
-        ],
-        {"factor": np.array([factor], np.float32), "one": np.ones(1, np.float32)},
-    )
 
 
 class Rollout:
@@ -65,7 +50,7 @@ def rollout(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     listener, kind = request.param
     folder = tmp_path_factory.mktemp("versions")
     versions = Versions(folder)
-    versions.push_scaled(2, scaled if kind == "batched" else counted_rows)
+    versions.push_scaled(2, scaled if kind == "batched" else alone)
     with OperatedWorker(listener, versions, folder) as worker, worker.channel() as channel:
         yield Rollout(worker, channel, worker.load(2), kind == "batched")
 

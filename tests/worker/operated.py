@@ -5,6 +5,7 @@ Versions come from a folder registry; version k's right answer is k's factor tim
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,6 @@ import numpy as np
 
 from benchmarks.swaps.versions import NAME, WIDTH, Versions
 from native.plane.evidence import Cell, EvidenceReader
-from native.plane.layout import WorkerState
 from native.plane.routes import Route, RouteTables, SeatRef
 from native.plane.routing import SEAT_STATE_EMPTY, SEAT_STATE_READY
 from native.plane.seats import SeatTable, WorkerSeats
@@ -87,8 +87,9 @@ class OperatedWorker(WorkerProcess):
         """What was counted under these weights, by seat."""
         return {cell.seat: cell for cell in EvidenceReader(self.plane).read() if cell.weight_epoch == weight_epoch}
 
-    def serves(self) -> bool:
-        return self.state is WorkerState.READY
+    def resident_bytes(self) -> int:
+        assert self.process is not None
+        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 FIRST = SeatRef(0, 1)
