@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 DIGEST_PREFIX_DIGITS = 12
 TRIES = 3
+# The loop's timers, which see to deadlines, count whole milliseconds and may be early by one.
+TIMER_NS = 5_000_000
 
 
 class Runs(Protocol):
@@ -126,7 +128,7 @@ class ServedModel:
             raise
         except asyncio.CancelledError:
             # Ended because its caller's time was over: late. Because its caller has gone: nobody's fault.
-            event = EVENT_TIMEOUT if run.is_late() else EVENT_NONE
+            event = EVENT_TIMEOUT if run.is_late(TIMER_NS) else EVENT_NONE
             raise
         finally:
             self.running -= 1
@@ -179,8 +181,9 @@ class _Run:
         self.begun = True
         return self._session.run(self._inputs, self._options)
 
-    def is_late(self) -> bool:
-        return self._deadline_ns is not None and time.monotonic_ns() >= self._deadline_ns
+    def is_late(self, early_ns: int = 0) -> bool:
+        """Whether its caller's time is up, or will be in so many nanoseconds."""
+        return self._deadline_ns is not None and time.monotonic_ns() + early_ns >= self._deadline_ns
 
     def end(self) -> None:
         """From another thread."""
