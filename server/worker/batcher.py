@@ -96,7 +96,7 @@ class BatchLoop:
 
     MAIN batches run on the loop or in the runner's thread, TRIAL batches in a thread of their own, one at a time, so
     that a canary that is slow, or never ends, holds nobody up but its own callers. Each run is named in the plane
-    before it begins, and watched: one that takes too long is ended, and `hung` is set where it does not end even then.
+    before it begins; those in a thread are watched: see `sides` and `watchdog`.
 
     memory: whose places are filled by `put`. publish: called once per batch, after its answers.
     """
@@ -117,9 +117,8 @@ class BatchLoop:
         self._publish = publish
         self._delay_ns = settings.max_queue_delay_us * NS_PER_US
         self._inline_ns_max = settings.inline_cost_us_max * NS_PER_US
-        self._watchdog = Watchdog(self._loop, trial)
-        self.hung = self._watchdog.hung
-        self.sides = Side(MAIN, runner, self._watchdog), Side(TRIAL, trial_runner, self._watchdog)
+        self.watchdog = Watchdog(self._loop, trial)
+        self.sides = Side(MAIN, runner, self.watchdog), Side(TRIAL, trial_runner, self.watchdog)
         self._places: list[Place | None] = [None] * SEATS_MAX
         # Where the plane is told what runs; without one, nowhere.
         self._running_words = np.zeros(STATES, dtype=np.int64).data
@@ -136,7 +135,7 @@ class BatchLoop:
     def attach(self, worker_routing: npt.NDArray[np.int64]) -> None:
         """From now on what runs is written to this worker's block, and so are runs that had to be ended."""
         self._running_words = worker_routing.data
-        self._watchdog.attach(worker_routing)
+        self.watchdog.attach(worker_routing)
         for side in self.sides:
             side.attach(worker_routing)
 

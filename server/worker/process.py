@@ -24,7 +24,7 @@ from server.worker.engine import Engine
 from server.worker.listeners.listener import Listener, make_listener, make_memory
 from server.worker.models.table import ModelTable
 from server.worker.publishing import Publisher
-from server.worker.seats import Seats
+from server.worker.seats import Seats, is_loading
 from server.worker.servicers.call import Serving
 from server.worker.servicers.health_board import HealthBoard
 from server.worker.servicers.methods import SERVICES
@@ -63,7 +63,7 @@ async def serve(spec: WorkerSpec, publisher: Publisher, plane: Plane) -> int:
     block = plane.block(spec.index)
     seed = spec.index << 32 | spec.generation
     engine.attach(table, plane.routing, block.routing, seed, settings.judgement.age_limit_ms)
-    seats = Seats(settings, plane, spec.index, engine, table)
+    seats = Seats(settings, plane, spec.index, engine, table, restarted=spec.generation > 1)
     elsewhere = functools.partial(connections_elsewhere, plane, spec.index)
     publishing = loop.create_task(_publish_regularly(publisher))
     try:
@@ -74,12 +74,12 @@ async def serve(spec: WorkerSpec, publisher: Publisher, plane: Plane) -> int:
         health.serve()
         publisher.enter(WorkerState.READY)
         stopping = loop.create_task(stop.wait())
-        ends: list[asyncio.Future[Any]] = [stopping, listener.failure, engine.batches.hung]
+        ends: list[asyncio.Future[Any]] = [stopping, listener.failure, engine.batches.watchdog.hung]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if listener.failure.done():
             log.error("the port cannot be served any more", exc_info=listener.failure.exception())
             return EXIT_LISTENER_FAILED
-        if engine.batches.hung.done():
+        if engine.batches.watchdog.hung.done():
             await _drain(listener, health, publisher, HUNG_DRAIN_S)
             publisher.publish()
             # The thread in which the run hangs can't be waited for.
@@ -92,9 +92,9 @@ async def serve(spec: WorkerSpec, publisher: Publisher, plane: Plane) -> int:
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)
         publishing.cancel()
-        seats.close()
         engine.close()
         publisher.publish()
+        seats.close()
 
 
 async def _drain(listener: Listener, health: HealthBoard, publisher: Publisher, grace_s: float) -> None:
@@ -119,4 +119,9 @@ def run(spec: WorkerSpec) -> int:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     plane = Plane.attach(spec.plane_fd)
     publisher = Publisher(plane.block(spec.index), os.getpid(), spec.generation)
-    return uvloop.run(serve(spec, publisher, plane))
+    code = uvloop.run(serve(spec, publisher, plane))
+    if is_loading():
+        # Nobody waits for what is being loaded, least of all a parent that counts the seconds of the drain.
+        sys.stderr.flush()
+        os._exit(code)
+    return code

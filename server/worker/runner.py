@@ -40,6 +40,6 @@ class Runner:
         """Like `run`, without waiting."""
         return self._loop.run_in_executor(self._thread, work)
 
-    def close(self) -> None:
-        """Waits for the work at hand and ends the thread."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
+    def close(self, *, wait: bool = True) -> None:
+        """Ends the thread after the work at hand, and waits for that where it is told to."""
+        self._thread.shutdown(wait=wait, cancel_futures=True)

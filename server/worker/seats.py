@@ -10,12 +10,19 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import logging
+import threading
 import time
 from dataclasses import dataclass
 
 from native.plane.layout import Plane
-from native.plane.routes import Route, RouteTables
-from native.plane.routing import SEAT_STATE_EMPTY, SEAT_STATE_LOADING, SEAT_STATE_READY
+from native.plane.routes import Route, RouteTables, SeatRef
+from native.plane.routing import (
+    RUNNING_TRIAL,
+    RUNNING_TRIAL_GENERATION,
+    SEAT_STATE_EMPTY,
+    SEAT_STATE_LOADING,
+    SEAT_STATE_READY,
+)
 from native.plane.seats import Seat, SeatTable, WorkerSeats
 from server.processes import ModelPin
 from server.settings import Settings
@@ -31,9 +38,12 @@ log = logging.getLogger("roost.worker")
 
 LOOK_S = 0.02
 FIRST_ROUTES_S = 120.0
-LOADER_NICENESS = 10
+LOADER, LOADER_NICENESS = "roost-loader", 10
+# A load that was tried, and takes so many times `trial.load_timeout_s`, does not end at all.
+LOAD_PATIENCE = 2
 # A caller whose batch has just run still asks for the model that answered: it leaves some looks later.
 LOOKS_BEFORE_LEAVING = 3
+TRY_AGAIN_S = 5.0
 BANNED_REASON = "it has ended a worker, and is not loaded again"
 
 
@@ -53,16 +63,21 @@ class Held:
 class Seats:
     """Call `load_first`, then `start`; `close` at the end. All on the loop's thread."""
 
-    def __init__(self, settings: Settings, plane: Plane, index: int, engine: Engine, table: ModelTable) -> None:
+    def __init__(
+        self, settings: Settings, plane: Plane, index: int, engine: Engine, table: ModelTable, *, restarted: bool
+    ) -> None:
         self._settings = settings
+        self._restarted = restarted
+        self._running = plane.block(index).routing.data
         self._wanted = SeatTable(plane)
         self._routes = RouteTables(plane)
         self._told = WorkerSeats(plane.block(index))
         self._engine = engine
         self._table = table
-        self._loader = Runner("roost-loader", niceness=LOADER_NICENESS)
+        self._loader = Runner(LOADER, niceness=LOADER_NICENESS)
         self._held: dict[int, Held] = {}
         self._failed: dict[int, int] = {}  # generations that could not be loaded, by seat
+        self._tried_again_s = time.monotonic()
         self._busy = False
         self._sequence = -1
         self._timer: asyncio.TimerHandle | None = None
@@ -71,8 +86,10 @@ class Seats:
     async def load_first(self) -> None:
         """Waits for the first routes and loads what they name, so that a decision finds it here. Raises NoRoutes.
 
-        A stable that is refused raises ModelRefused; whatever else is refused is told to the plane, and left out.
+        What is refused is told to the plane, and left out. A stable's refusal raises ModelRefused: at a server's
+        start, where a configuration may be wrong; later only where nothing is left to serve.
         """
+        refusals = []
         deadline_s = time.monotonic() + FIRST_ROUTES_S
         while self._routes.current()[0] == 0:
             if time.monotonic() > deadline_s:
@@ -92,9 +109,12 @@ class Seats:
                     model = await self._loader.run(lambda seat=seat: self._load(seat))  # type: ignore[misc]
                     self._put(seat, model)
                 except (ModelRefused, ValueError) as refusal:
-                    if ref == route.stable:
+                    if ref == route.stable and not self._restarted:
                         raise ModelRefused(str(refusal)) from refusal
+                    refusals.append(str(refusal))
                     self._fail(seat, str(refusal))
+        if refusals and not self._held:
+            raise ModelRefused(refusals[0])
         self._engine.follow()
 
     def start(self) -> None:
@@ -104,19 +124,33 @@ class Seats:
     def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._loader.close()
+        self._loader.close(wait=False)
 
     def _look(self) -> None:
         self._timer = self._loop.call_later(LOOK_S, self._look)
         self._engine.follow()
         if self._busy:
             return
+        self._try_again()
         sequence = self._wanted.sequence
         if sequence == self._sequence:
             return
         # Looked at again until there is nothing left to do for it.
         if not self._act(self._wanted.read(), self._routes.current()[1]):
             self._sequence = sequence
+
+    def _try_again(self) -> None:
+        """Stables that could not be loaded: their artifact may have been mended in the cache since."""
+        if not self._failed or time.monotonic() - self._tried_again_s < TRY_AGAIN_S:
+            return
+        self._tried_again_s = time.monotonic()
+        seats = self._wanted.read()
+        for route in self._routes.current()[1]:
+            ref = route.stable
+            if ref is None or self._failed.get(ref.seat) != ref.generation or self._wanted.banned(seats[ref.seat]):
+                continue
+            del self._failed[ref.seat]
+            self._sequence = -1
 
     def _act(self, seats: tuple[Seat, ...], routes: tuple[Route, ...]) -> bool:
         """Does one thing, or waits for one; False where all is as it ought to be."""
@@ -126,7 +160,8 @@ class Seats:
             if wanted.wanted and wanted.generation == held.seat.generation:
                 continue
             waiting = True
-            named = any(ref.seat == held.seat.index for route in routes for ref in route.seats)
+            own = SeatRef(held.seat.index, held.seat.generation)
+            named = any(own in route.seats for route in routes)
             held.idle_looks = 0 if named else held.idle_looks + 1
             if held.idle_looks > LOOKS_BEFORE_LEAVING and self._engine.take_out(held.seat.index, held.model):
                 self._leave(held)
@@ -150,8 +185,11 @@ class Seats:
         self._busy = True
         self._told.set_state(seat.index, seat.generation, SEAT_STATE_LOADING)
         task = self._loop.create_task(self._loader.run(lambda: self._load(seat)))
+        limit_s = LOAD_PATIENCE * self._settings.trial.load_timeout_s
+        limit = self._loop.call_later(limit_s, self._engine.batches.watchdog.cannot_end, seat.index, seat.generation)
 
         def done(task: asyncio.Task[ServedModel]) -> None:
+            limit.cancel()
             self._busy = False
             if task.cancelled():
                 return
@@ -159,17 +197,31 @@ class Seats:
             if error is None:
                 try:
                     self._put(seat, task.result())
-                except ValueError as refusal:  # another signature than its route's
-                    self._fail(seat, str(refusal))
-            else:
-                if not isinstance(error, ModelRefused):
-                    log.error("a model failed to load by an error of the server's own", exc_info=error)
-                self._fail(seat, str(error))
+                    return
+                except Exception as refusal:  # noqa: BLE001, such as another signature than its route's
+                    error = refusal
+            if not isinstance(error, ModelRefused | ValueError):
+                log.error("a model failed to load by an error of the server's own", exc_info=error)
+            self._fail(seat, str(error))
 
         task.add_done_callback(done)
 
     def _load(self, seat: Seat) -> ServedModel:
-        """In the loader's thread: verified, built, checked, warm at the sizes that batches have."""
+        """In the loader's thread: verified, built, checked, warm at the sizes that batches have.
+
+        What is loaded is named as a trial's run is, while there is none: it may end the worker, too.
+        """
+        named = self._running[RUNNING_TRIAL] == 0
+        if named:
+            self._running[RUNNING_TRIAL_GENERATION] = seat.generation
+            self._running[RUNNING_TRIAL] = seat.index + 1
+        try:
+            return self._loaded(seat)
+        finally:
+            if named and self._running[RUNNING_TRIAL] == seat.index + 1:
+                self._running[RUNNING_TRIAL] = 0
+
+    def _loaded(self, seat: Seat) -> ServedModel:
         wanted = self._settings.models[seat.model]
         pin = ModelPin(name=wanted.name, version=seat.version, digest=seat.digest)
         model = load_model(wanted, self._settings, pin)
@@ -211,6 +263,11 @@ class Seats:
             self._told.set_state(index, generation, SEAT_STATE_EMPTY)
 
         self._loop.create_task(self._loader.run(lambda: _free(models))).add_done_callback(done)
+
+
+def is_loading() -> bool:
+    """Whether a thread of this process still loads or frees something, after `Seats.close`."""
+    return any(thread.name.startswith(LOADER) for thread in threading.enumerate())
 
 
 def _free(models: list[ServedModel]) -> None:

@@ -77,11 +77,19 @@ class Watchdog:
             watch.timer = self._loop.call_later(self._settings.watchdog_grace_ms / 1000, give_up)
 
         def give_up() -> None:
-            if not self.hung.done():
-                log.error("a run does not end: this worker is to be replaced", extra={"fields": {"seat": seat}})
-                self.hung.set_result(None)
+            self._give_up(seat)
 
         return Watch(start)
+
+    def cannot_end(self, seat: int, generation: int) -> None:
+        """Work on this artifact goes on for ever, and nothing can end it: it is counted, and the worker given up."""
+        self._note(seat, generation)
+        self._give_up(seat)
+
+    def _give_up(self, seat: int) -> None:
+        if not self.hung.done():
+            log.error("a run does not end: this worker is to be replaced", extra={"fields": {"seat": seat}})
+            self.hung.set_result(None)
 
     def _note(self, seat: int, generation: int) -> None:
         if self._words is not None:

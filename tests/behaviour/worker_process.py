@@ -43,6 +43,7 @@ class WorkerProcess:
     """
 
     workers = 1
+    generation = 1
     program: tuple[str, ...] = ("-m", "server.worker")
 
     def __init__(
@@ -78,7 +79,7 @@ class WorkerProcess:
         is_fast = self.listener == "fast"
         spec = WorkerSpec(
             index=self.index,
-            generation=1,
+            generation=self.generation,
             listener="fast" if is_fast else "grpcio",
             listen_fd=self.socket.fileno() if is_fast else None,
             listen_host="127.0.0.1",

@@ -51,8 +51,8 @@ def not_a_number_alone(factor: int) -> bytes:
     return _graph([*_LARGE, node("Where", ["large", "nan", "good"], ["y"])], factor, **more)
 
 
-def endless_alone(factor: int) -> bytes:
-    """2^40 steps where it is bad: hours, unless it is ended."""
+def endless_alone(factor: int, *, only_whole: bool = True) -> bytes:
+    """2^40 steps where it is bad: hours, unless it is ended. Not `only_whole`: for any number from THRESHOLD on."""
     body = helper.make_graph(
         [node("Identity", ["going_on"], ["goes_on"]), node("Add", ["carried", "nought"], ["carries_on"])],
         "body",
@@ -63,8 +63,9 @@ def endless_alone(factor: int) -> bytes:
         ],
         [value("goes_on", TensorProto.BOOL, []), value("carries_on", TensorProto.FLOAT, [])],
     )
+    bad = _BAD if only_whole else [node("Identity", ["over"], ["large"]) if "large" in n.output else n for n in _BAD]
     nodes = [
-        *_BAD,
+        *bad,
         node("Mul", ["bad", "steps"], ["turns"]),
         node("Loop", ["turns", "", "nought"], ["nothing"], body=body),
         node("Add", ["good", "nothing"], ["y"]),

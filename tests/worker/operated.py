@@ -13,8 +13,9 @@ from typing import Any
 
 import grpc
 import numpy as np
+from onnx import TensorProto
 
-from benchmarks.swaps.versions import NAME, WIDTH, Versions
+from benchmarks.swaps.versions import NAME, WIDTH, Versions, graph_bytes, node
 from native.plane.evidence import Cell, EvidenceReader
 from native.plane.routes import Route, RouteTables, SeatRef
 from native.plane.routing import SEAT_STATE_EMPTY, SEAT_STATE_READY
@@ -27,10 +28,10 @@ from tests.behaviour.worker_process import WorkerProcess
 WAIT_S = 30.0
 
 
-def settings_of(versions: Versions, **sections: Any) -> Settings:
-    """Of a server that serves the versions' one model, from their registry."""
+def settings_of(versions: Versions, *others: ModelSettings, **sections: Any) -> Settings:
+    """Of a server that serves the versions' one model, from their registry, and other models beside it."""
     return Settings(
-        models=(ModelSettings(name=NAME, reference="@stable"),),
+        models=(ModelSettings(name=NAME, reference="@stable"), *others),
         registry=RegistrySettings(path=versions.root, cache=versions.folder / "cache"),
         lifecycle=LifecycleSettings(pin_allowed=True),
         **sections,
@@ -40,13 +41,16 @@ def settings_of(versions: Versions, **sections: Any) -> Settings:
 class OperatedWorker(WorkerProcess):
     """Serves @stable in seat 0 at first. `versions` may grow meanwhile."""
 
-    def __init__(self, listener: str, versions: Versions, folder: Path, **sections: Any) -> None:
-        super().__init__(listener, settings_of(versions, **sections), folder / f"{listener}.log")
+    def __init__(
+        self, listener: str, versions: Versions, folder: Path, *others: ModelSettings, **sections: Any
+    ) -> None:
+        super().__init__(listener, settings_of(versions, *others, **sections), folder / f"{listener}.log")
         self.versions = versions
         self.seats = SeatTable(self.plane)
         self.tables = RouteTables(self.plane)
         self.told = WorkerSeats(self.plane.block(0))
         self.weight_epoch = 1
+        self.others = self.tables.current()[1][1 : 1 + len(others)]
 
     # --- As control does it --------------------------------------------------------------------------------------
     def fill(self, version: int) -> SeatRef:
@@ -66,7 +70,8 @@ class OperatedWorker(WorkerProcess):
         """Publishes a route and waits until the worker follows it; the weights' epoch."""
         self.weight_epoch += 1
         parts.setdefault("pin_allowed", True)
-        epoch = self.tables.publish([Route(stable=stable, salt=salt, weight_epoch=self.weight_epoch, **parts)])
+        route = Route(stable=stable, salt=salt, weight_epoch=self.weight_epoch, **parts)
+        epoch = self.tables.publish([route, *self.others])
         self.until(lambda: self.tables.seen_by_all(epoch), f"epoch {epoch}")
         return self.weight_epoch
 
@@ -110,3 +115,17 @@ def predict(channel: grpc.Channel) -> grpc.UnaryUnaryMultiCallable:
 def factor_in(reply: predict_pb2.PredictReply) -> float:
     """Of the first answer, where x was 1."""
     return float(np.frombuffer(reply.outputs[0].raw, np.float32)[0])
+
+
+def counted_rows(factor: int) -> bytes:
+    """y = factor * x, and one more for each further row of the call: rows that can't share a batch."""
+    return graph_bytes(
+        [
+            node("Shape", ["x"], ["rows"], end=1),
+            node("Cast", ["rows"], ["count"], to=TensorProto.FLOAT),
+            node("Sub", ["count", "one"], ["more"]),
+            node("Mul", ["x", "factor"], ["scaled"]),
+            node("Add", ["scaled", "more"], ["y"]),
+        ],
+        {"factor": np.array([factor], np.float32), "one": np.ones(1, np.float32)},
+    )
