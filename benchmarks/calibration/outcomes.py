@@ -17,7 +17,7 @@ import numpy.typing as npt
 from benchmarks.calibration.worlds import Counts, Seen
 from server.judgement.policy import Policy
 from server.judgement.sequential import confidence_interval, log_ratio_e_value, worse_than
-from server.judgement.verdicts import log_e_pass, log_e_values, log_e_worse
+from server.judgement.verdicts import CanaryTotals, log_e_pass, log_e_values, log_e_worse
 
 Z_ONE_PERCENT: Final = 2.326
 Z_EVENTS_MIN: Final = 5
@@ -48,7 +48,8 @@ def says_worse(policy: Policy, seen: Seen) -> Flags:
 
 def lets_pass(policy: Policy, seen: Seen) -> Flags:
     """bool[R, L]: every signal passes, and the canary has had the least number of requests."""
-    logs = log_e_values(policy, seen.weights_ppm, seen.canary_events, seen.events, seen.canary_requests)
+    totals = CanaryTotals(seen.canary_units, seen.canary_requests, seen.canary_events_all)
+    logs = log_e_values(policy, seen.weights_ppm, seen.canary_events, seen.events, totals)
     passing = log_e_pass(logs.good, logs.cap).min(axis=-1) >= -math.log(policy.beta)
     return np.asarray(passing & (seen.canary_requests >= policy.canary_requests_min))
 

@@ -19,7 +19,16 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.calibration.outcomes import first, interval_misses, outcome, z_test_says_worse
-from benchmarks.calibration.worlds import PRIOR_RATES, Blocks, Counts, Independent, Keyed, Rates, World
+from benchmarks.calibration.worlds import (
+    PRIOR_RATES,
+    Blocks,
+    Counts,
+    FirstEventsAmongRequests,
+    Independent,
+    Keyed,
+    Rates,
+    World,
+)
 from server.judgement.policy import Policy
 
 PART_ROLLOUTS: Final = 50
@@ -34,7 +43,8 @@ class Asked(Enum):
     FALSE_ROLLBACK = "Canaries that are no worse: rolled back"
     CONTROL = "What the server does not do, and why: rolled back although no worse"
     FOUND = "Canaries that are worse: requests until they go home"
-    FALSE_PASS = "Canaries that are just too bad to pass: let pass"
+    FALSE_PASS = "Canaries that are too bad to pass: let pass"
+    CONTROL_PASS = "What the server does not do, and why: let pass although too bad"
     PASSED = "Identical canaries: requests until they are let pass"
     INTERVAL = "Intervals that ever left out the true ratio"
 
@@ -80,7 +90,7 @@ class Answer:
         match self.question.asked:
             case Asked.FALSE_ROLLBACK | Asked.CONTROL | Asked.INTERVAL:
                 return binomial_quantile(self.rollouts, self.question.promised.alpha)
-            case Asked.FALSE_PASS:
+            case Asked.FALSE_PASS | Asked.CONTROL_PASS:
                 return binomial_quantile(self.rollouts, self.question.promised.beta)
             case _:
                 return None
@@ -97,7 +107,7 @@ class Answer:
     @property
     def kept(self) -> bool | None:
         """Whether the promise holds; None where there is none. A control must fail, or the simulation sees nothing."""
-        if self.question.asked is Asked.CONTROL:
+        if self.question.asked in (Asked.CONTROL, Asked.CONTROL_PASS):
             return self.most is not None and self.happened > self.most
         if self.most is not None:
             return self.happened <= self.most
@@ -183,7 +193,7 @@ def _part(question: Question, part: int, rollouts: int, requests: int) -> tuple[
         )
     rolled_back = question.asked in (Asked.FALSE_ROLLBACK, Asked.CONTROL)
     became = outcome(question.policy, seen, passing=not rolled_back)
-    if question.asked in (Asked.FALSE_PASS, Asked.PASSED):
+    if question.asked in (Asked.FALSE_PASS, Asked.CONTROL_PASS, Asked.PASSED):
         return became.passed_requests, became.passed_canary_requests, fired, 0
     return became.worse_requests, became.worse_canary_requests, fired, int((became.passed_requests >= 0).sum())
 
@@ -209,6 +219,22 @@ def _only(rate: float) -> Rates:
 MIDWAY: Final = ((0.0, 10_000), (0.2, 50_000), (0.5, 250_000), (0.8, 500_000))
 MOVING: Final = Independent(weights=MIDWAY, swing=10.0, wave_requests=2_000_000)
 WITHOUT_CAP: Final = Policy(cap=1e-9)
+# Nobody fails, but for some keys where the canary answers them.
+FAILS_FOR_HEAVY_KEYS: Final = Keyed(
+    keys=100_000, weight_ppm=500_000, failing_share=0.0, other_rate=0.0, canary_failing=10, canary_failing_rate=0.05
+)
+FAILS_FOR_ONE_KEY_IN_100: Final = Keyed(
+    keys=1_000, exponent=0.0, failing_share=0.0, other_rate=0.0, canary_failing=10, heaviest=False
+)
+FAILS_FOR_ONE_KEY_IN_10: Final = Keyed(
+    keys=50, weight_ppm=500_000, failing_share=0.0, other_rate=0.0, canary_failing=5, canary_failing_rate=0.05,
+    heaviest=False,
+)  # fmt: skip
+TOO_BAD_BY_KEY: Final = (
+    ("100,000 Zipf keys, 50 %, the 10 heaviest fail in 5 %", FAILS_FOR_HEAVY_KEYS),
+    ("1,000 keys, 5 %, 10 of them fail", FAILS_FOR_ONE_KEY_IN_100),
+    ("50 Zipf keys, 50 %, 5 of them fail in 5 %", FAILS_FOR_ONE_KEY_IN_10),
+)
 
 
 def questions() -> Sequence[Question]:
@@ -240,6 +266,11 @@ def questions() -> Sequence[Question]:
                  Independent(_only(0.004), _only(0.005), weights=((0.0, 500_000),)), share=0.5),
         Question("errors 0.08 -> 0.1 %, at the cap", Asked.FALSE_PASS,
                  Independent(_only(0.0008), _only(0.001), weights=((0.0, 500_000),)), share=0.5),
+        *(Question(name, Asked.FALSE_PASS, world, share=0.5) for name, world in TOO_BAD_BY_KEY),
+        *(
+            Question(f"{name}; keys against requests", Asked.CONTROL_PASS, FirstEventsAmongRequests(world), share=0.5)
+            for name, world in TOO_BAD_BY_KEY
+        ),
         *(
             Question(f"errors {100 * rate:g} %, weight {weight // 10_000} %", Asked.PASSED,
                      Independent(_only(rate), _only(rate), weights=((0.0, weight),), look_requests=2_500),
@@ -250,5 +281,10 @@ def questions() -> Sequence[Question]:
         Question("errors 0 %, weight 50 %, no cap", Asked.PASSED,
                  Independent(_only(0.0), _only(0.0), weights=((0.0, 500_000),), look_requests=2_500),
                  WITHOUT_CAP, share=0.1, length=5.0),
+        *(
+            Question(f"{keys:,} Zipf keys, no errors, weight {weight // 10_000} %", Asked.PASSED,
+                     Keyed(keys=keys, weight_ppm=weight, failing_share=0.0, other_rate=0.0), share=0.05)
+            for keys, weight in ((20_000, 50_000), (20_000, 500_000), (1_000_000, 50_000))
+        ),
         Question("constant weights", Asked.INTERVAL, Independent(), share=0.1),
     )  # fmt: skip

@@ -35,7 +35,8 @@ PERIOD: Final = 20
 class Seen:
     """Counts of R rollouts at L looks: all of them up to the look. S signals, W weights.
 
-    canary_events, events: int64[R, L, S, W]. canary_requests, requests: int64[R, L], both variants' in the latter.
+    canary_events, events: int64[R, L, S, W], of keys the first ones. canary_requests, requests: int64[R, L], both
+    variants' in the latter. canary_units: int64[R, L]; canary_events_all: int64[R, L, S].
     """
 
     weights_ppm: tuple[int, ...]
@@ -43,6 +44,16 @@ class Seen:
     events: Counts
     canary_requests: Counts
     requests: Counts
+    canary_units: Counts
+    canary_events_all: Counts
+
+
+def seen_keyless(
+    weights_ppm: tuple[int, ...], canary_events: Counts, events: Counts, canary_requests: Counts, requests: Counts
+) -> Seen:
+    """What is seen of requests without keys: each is a unit, and each event counts."""
+    events_all = canary_events.sum(axis=-1)
+    return Seen(weights_ppm, canary_events, events, canary_requests, requests, canary_requests, events_all)
 
 
 class World(Protocol):
@@ -80,7 +91,7 @@ class Independent:
             of_stable = rng.binomial(self.look_requests - on_canary, np.minimum(stable * factor, 1.0))
             canary_events[:, here, signal, column] = of_canary
             events[:, here, signal, column] = of_canary + of_stable
-        return Seen(
+        return seen_keyless(
             weights,
             canary_events.cumsum(axis=1),
             events.cumsum(axis=1),
@@ -93,40 +104,77 @@ class Independent:
 class Keyed:
     """Traffic by key: few keys send most of it, and few keys have most of the errors. A key keeps its variant.
 
-    first_events: whether of a key only its first error counts, as the server has it, or all of them.
+    exponent: of Zipf's law, 0 for keys that are alike. failing_share: of the keys, those that have errors at
+    FAILING_KEY_RATE in both variants; the others have them at `other_rate`. canary_failing: how many keys fail beside
+    that, at `canary_failing_rate`, where the canary answers them; the heaviest ones, or else any.
+    first_events: False for what the server does not do: all errors of a key count in ratios, not its first alone.
     """
 
-    first_events: bool = True
+    keys: int = KEYS
+    exponent: float = ZIPF_EXPONENT
     weight_ppm: int = 50_000
+    failing_share: float = FAILING_KEYS_SHARE
+    other_rate: float = OTHER_KEY_RATE
+    canary_failing: int = 0
+    canary_failing_rate: float = 1.0
+    heaviest: bool = True
+    first_events: bool = True
 
     def __call__(self, rng: np.random.Generator, rollouts: int, requests: int, /) -> Seen:
         looks = requests // LOOK_REQUESTS
-        popularity = 1.0 / np.arange(1, KEYS + 1) ** ZIPF_EXPONENT
+        popularity = 1.0 / np.arange(1, self.keys + 1) ** self.exponent
         popularity /= popularity.sum()
         canary_events = np.zeros((rollouts, looks, len(SIGNALS), 1), dtype=np.int64)
         events = np.zeros_like(canary_events)
+        canary_events_all = np.zeros((rollouts, looks, len(SIGNALS)), dtype=np.int64)
         canary_requests = np.zeros((rollouts, looks), dtype=np.int64)
+        canary_units = np.zeros_like(canary_requests)
         for rollout in range(rollouts):
-            failing = rng.random(KEYS) < FAILING_KEYS_SHARE
-            rate = popularity * np.where(failing, FAILING_KEY_RATE, OTHER_KEY_RATE)
-            on_canary = rng.random(KEYS) < self.weight_ppm / PPM
-            if self.first_events:
-                look_of_first = rng.exponential(1.0 / rate) // LOOK_REQUESTS
-                in_time = look_of_first < looks
-                for counts, which in ((canary_events, in_time & on_canary), (events, in_time)):
-                    counts[rollout, :, 0, 0] = np.bincount(look_of_first[which].astype(np.int64), minlength=looks)
-            else:
-                of_canary = rng.poisson(LOOK_REQUESTS * rate[on_canary].sum(), looks)
-                canary_events[rollout, :, 0, 0] = of_canary
-                events[rollout, :, 0, 0] = of_canary + rng.poisson(LOOK_REQUESTS * rate[~on_canary].sum(), looks)
-            canary_requests[rollout] = rng.binomial(LOOK_REQUESTS, popularity[on_canary].sum(), looks)
+            on_canary = rng.random(self.keys) < self.weight_ppm / PPM
+            rates = self._rates(rng, on_canary)
+            # Errors in order of time: the look in which each happens, and whose it is.
+            count = rng.poisson(looks * LOOK_REQUESTS * (popularity * rates).sum())
+            look = np.sort(rng.integers(looks, size=count))
+            shares = (popularity * rates).cumsum()
+            key = shares.searchsorted(rng.random(count) * shares[-1], side="right")
+            counted = np.unique(key, return_index=True)[1] if self.first_events else np.arange(count)
+            on_canary_all = np.bincount(look[on_canary[key]], minlength=looks)
+            events[rollout, :, 0, 0] = np.bincount(look[counted], minlength=looks)
+            canary_events[rollout, :, 0, 0] = np.bincount(look[counted[on_canary[key[counted]]]], minlength=looks)
+            canary_events_all[rollout, :, 0] = on_canary_all
+            # No fewer requests than errors in any look.
+            drawn = rng.binomial(LOOK_REQUESTS, popularity[on_canary].sum(), looks)
+            canary_requests[rollout] = np.maximum(drawn, on_canary_all)
+            met = rng.exponential(1.0 / popularity[on_canary]) // LOOK_REQUESTS
+            canary_units[rollout] = np.bincount(met[met < looks].astype(np.int64), minlength=looks)
         return Seen(
             (self.weight_ppm,),
             canary_events.cumsum(axis=1),
             events.cumsum(axis=1),
             canary_requests.cumsum(axis=1),
             np.broadcast_to((np.arange(looks) + 1) * LOOK_REQUESTS, (rollouts, looks)),
+            canary_units.cumsum(axis=1),
+            canary_events_all.cumsum(axis=1),
         )
+
+    def _rates(self, rng: np.random.Generator, on_canary: npt.NDArray[np.bool_]) -> Floats:
+        """Errors a request, by key."""
+        rates = np.where(rng.random(self.keys) < self.failing_share, FAILING_KEY_RATE, self.other_rate)
+        chosen = np.arange(self.keys) if self.heaviest else rng.permutation(self.keys)
+        harmed = np.zeros(self.keys, dtype=np.bool_)
+        harmed[chosen[: self.canary_failing]] = True
+        return np.where(harmed & on_canary, self.canary_failing_rate, rates)
+
+
+@dataclass(frozen=True)
+class FirstEventsAmongRequests:
+    """What the server does not do: the cap's bet on keys' first events, as if each request were of another key."""
+
+    world: Keyed
+
+    def __call__(self, rng: np.random.Generator, rollouts: int, requests: int, /) -> Seen:
+        seen = self.world(rng, rollouts, requests)
+        return seen_keyless(seen.weights_ppm, seen.canary_events, seen.events, seen.canary_requests, seen.requests)
 
 
 @dataclass(frozen=True)
@@ -166,7 +214,7 @@ class Blocks:
         canary_events = np.zeros((rollouts, looks, len(SIGNALS), 1), dtype=np.int64)
         events = np.zeros_like(canary_events)
         canary_events[:, :, 0, 0], events[:, :, 0, 0] = counts[..., 0], counts[..., 1]
-        return Seen((self.weight_ppm,), canary_events, events, counts[..., 2], at)
+        return seen_keyless((self.weight_ppm,), canary_events, events, counts[..., 2], at)
 
 
 def _threshold(probability: float) -> int:

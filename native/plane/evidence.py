@@ -1,7 +1,8 @@
 """Evidence: what became of requests, counted by the seat that answered and the weights that stood.
 
 A worker counts in private cells and publishes those that changed, once per batch, each under a sequence of its own.
-Used by the lane's kernels (`open_cell`, `publish_cell`, `first_event`) and by control (`EvidenceReader`).
+Used by the lane's kernels (`open_cell`, `publish_cell`, `first_event`, `first_request`) and by control
+(`EvidenceReader`, `clear_first_events`).
 Always: one writer a cell; a cell that is given to other weights starts at zero; counts of one cell only grow, over
 restarts of their worker too, so that a reader keeps the newest copy and never adds two.
 """
@@ -29,9 +30,11 @@ from native.plane.layout import Plane, Words
 from native.plane.routing import (
     CELL_ANSWERED,
     CELL_ERRORS,
+    CELL_ERRORS_ALL,
     CELL_FAILED,
     CELL_GENERATION,
     CELL_NON_FINITE,
+    CELL_NON_FINITE_ALL,
     CELL_REQUESTS,
     CELL_ROWS,
     CELL_SEQUENCE,
@@ -40,14 +43,21 @@ from native.plane.routing import (
     CELL_SHADOW_SKIPPED,
     CELL_SHADOWED,
     CELL_TIMEOUTS,
+    CELL_TIMEOUTS_ALL,
+    CELL_UNITS,
     CELL_WEIGHT_EPOCH,
     CELL_WORDS,
     CELLS,
     CELLS_KEPT,
     FIRST_EVENTS,
+    FIRST_EVENTS_BITS,
     FIRST_EVENTS_WORDS,
     MODELS_MAX,
+    ROUTING_WORDS,
     SEATS_MAX,
+    UNITS,
+    UNITS_BITS,
+    UNITS_WORDS,
 )
 
 CELLS_COUNT = SEATS_MAX * CELLS_KEPT
@@ -130,29 +140,55 @@ def copy_cells(worker_routing: Words, out: Words) -> int:
 
 
 @njit("int64(int64[::1], int64, int64)", nogil=True, cache=True, error_model="numpy")
+def _set_bit(routing: Words, table: int, bit: int) -> int:
+    """1 where the bit was not set yet, and now is. Only then is the cache line written, which all workers share."""
+    at = table + (bit >> 6)
+    mask = int64(1) << (bit & 63)
+    if load_relaxed(routing, at) & mask:
+        return 0
+    return 0 if fetch_or(routing, at, mask) & mask else 1
+
+
+@njit("int64(int64[::1], int64, int64)", nogil=True, cache=True, error_model="numpy")
 def first_event(routing: Words, model: int, key_hash: int) -> int:
     """1 where no key with this hash had an event in the model's rollout before, else 0; notes that it has had one now.
 
     A bit for each of FIRST_EVENTS_BITS hashes, all workers' together: of keys that share a bit only one counts, in
     whichever arm, which thins both alike.
     """
-    if model < 0 or model >= MODELS_MAX or routing.size < FIRST_EVENTS + MODELS_MAX * FIRST_EVENTS_WORDS:
+    if model < 0 or model >= MODELS_MAX or routing.size < ROUTING_WORDS:
         return 0
-    bit = key_hash & (FIRST_EVENTS_WORDS * 64 - 1)
-    at = FIRST_EVENTS + model * FIRST_EVENTS_WORDS + (bit >> 6)
-    mask = int64(1) << (bit & 63)
-    return 0 if fetch_or(routing, at, mask) & mask else 1
+    return _set_bit(routing, FIRST_EVENTS + model * FIRST_EVENTS_WORDS, key_hash & (FIRST_EVENTS_BITS - 1))
+
+
+@njit("int64(int64[::1], int64, int64)", nogil=True, cache=True, error_model="numpy")
+def first_request(routing: Words, model: int, key_hash: int) -> int:
+    """1 where the model's canary has answered no key with this hash before, else 0; notes that it has now.
+
+    Of keys that share a bit only one counts: a canary seems to have met fewer keys, never more. The stable's keys are
+    not noted, or a key that a higher weight moves to the canary would be none of the canary's.
+    """
+    if model < 0 or model >= MODELS_MAX or routing.size < ROUTING_WORDS:
+        return 0
+    return _set_bit(routing, UNITS + model * UNITS_WORDS, key_hash & (UNITS_BITS - 1))
 
 
 def clear_first_events(plane: Plane, model: int) -> None:
-    """A rollout of this model begins. Control's to do, before its first route is published."""
-    at = FIRST_EVENTS + model * FIRST_EVENTS_WORDS
-    plane.routing[at : at + FIRST_EVENTS_WORDS] = 0
+    """Forgets which keys had an event, and which the canary has met: a rollout of this model begins.
+
+    Control's to do, before its first route is published; not where evidence goes on, since its keys are counted.
+    """
+    for table, words in ((FIRST_EVENTS, FIRST_EVENTS_WORDS), (UNITS, UNITS_WORDS)):
+        at = table + model * words
+        plane.routing[at : at + words] = 0
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Counts of one worker: requests and events as evidence, the rest for show. See `native.plane.routing`."""
+    """Counts of one worker: up to timeouts_all as evidence, the rest for show. See `native.plane.routing`.
+
+    errors, non_finite, timeouts: first events of their keys. errors_all and so on: every event.
+    """
 
     worker: int
     seat: int
@@ -162,6 +198,10 @@ class Cell:
     errors: int
     non_finite: int
     timeouts: int
+    units: int
+    errors_all: int
+    non_finite_all: int
+    timeouts_all: int
     answered: int
     failed: int
     rows: int
@@ -186,6 +226,7 @@ class EvidenceReader:
                 yield Cell(
                     worker, row[CELL_SEQUENCE], row[CELL_GENERATION], row[CELL_WEIGHT_EPOCH],
                     row[CELL_REQUESTS], row[CELL_ERRORS], row[CELL_NON_FINITE], row[CELL_TIMEOUTS],
+                    row[CELL_UNITS], row[CELL_ERRORS_ALL], row[CELL_NON_FINITE_ALL], row[CELL_TIMEOUTS_ALL],
                     row[CELL_ANSWERED], row[CELL_FAILED], row[CELL_ROWS],
                     row[CELL_SHADOWED], row[CELL_SHADOW_SKIPPED], row[CELL_SHADOW_ERRORS], row[CELL_SHADOW_NON_FINITE],
                 )  # fmt: skip

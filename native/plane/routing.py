@@ -13,6 +13,7 @@ requests, by the seat that answered and the weights under which they were split.
 | tables | route tables, a ring by epoch | control (the parent, the first one) | workers |
 | decisions | why each table is what it is, a ring | control | control, after a crash |
 | first events | a bit for each key that had an event, by model | workers (atomic or), control clears | workers |
+| units | a bit for each key that the canary has answered, by model | workers (atomic or), control clears | workers |
 
 Always: a table is written before the epoch that names it and not touched again until every worker that serves has seen
 a later one; a seat's generation grows with every artifact that it holds, and counts belong to (seat, generation).
@@ -84,7 +85,13 @@ FIRST_EVENTS: Final = DECISIONS + DECISIONS_COUNT * DECISION_WORDS
 FIRST_EVENTS_BITS: Final = 65_536
 FIRST_EVENTS_WORDS: Final = FIRST_EVENTS_BITS // 64
 
-ROUTING_WORDS: Final = FIRST_EVENTS + MODELS_MAX * FIRST_EVENTS_WORDS
+# 128 KiB a model, and memory only where a canary had keyed traffic. Keys that share a bit count once, so the table
+# bounds what a canary can show: at a weight of 1 % it has 10,000 of these bits, and passes by the cap at 4,000.
+UNITS: Final = FIRST_EVENTS + MODELS_MAX * FIRST_EVENTS_WORDS
+UNITS_BITS: Final = 1_048_576
+UNITS_WORDS: Final = UNITS_BITS // 64
+
+ROUTING_WORDS: Final = UNITS + MODELS_MAX * UNITS_WORDS
 
 # --- A worker's part, in its block -----------------------------------------------------------------------------------
 SEEN_EPOCH: Final = 0
@@ -125,14 +132,18 @@ CELL_REQUESTS: Final = 3  # that count as evidence: not pinned, no retry, dispat
 CELL_ERRORS: Final = 4  # of those: the run failed. A key's first event only, where the request had a key
 CELL_NON_FINITE: Final = 5
 CELL_TIMEOUTS: Final = 6
-CELL_ANSWERED: Final = 8  # all requests that this seat answered, whatever they were
-CELL_FAILED: Final = 9
-CELL_ROWS: Final = 10
-CELL_SHADOWED: Final = 11  # rows that ran here as a shadow, and what became of them
-CELL_SHADOW_SKIPPED: Final = 12
-CELL_SHADOW_ERRORS: Final = 13
-CELL_SHADOW_NON_FINITE: Final = 14
-CELL_WORDS: Final = 2 * LINE_WORDS
+CELL_UNITS: Final = 7  # of the requests, a canary's: one for each key, and each one without a key
+CELL_ERRORS_ALL: Final = 8  # as CELL_ERRORS and so on, whether the key had an event before or not
+CELL_NON_FINITE_ALL: Final = 9
+CELL_TIMEOUTS_ALL: Final = 10
+CELL_ANSWERED: Final = 11  # all requests that this seat answered, whatever they were
+CELL_FAILED: Final = 12
+CELL_ROWS: Final = 13
+CELL_SHADOWED: Final = 14  # rows that ran here as a shadow, and what became of them
+CELL_SHADOW_SKIPPED: Final = 15
+CELL_SHADOW_ERRORS: Final = 16
+CELL_SHADOW_NON_FINITE: Final = 17
+CELL_WORDS: Final = 3 * LINE_WORDS
 
 WORKER_ROUTING_WORDS: Final = CELLS + SEATS_MAX * CELLS_KEPT * CELL_WORDS
 
@@ -144,7 +155,13 @@ EVENT_TIMEOUT: Final = 3
 
 assert CELL_ERRORS == CELL_REQUESTS + EVENT_ERROR, "an event's cell word is CELL_REQUESTS + EVENT"
 assert CELL_TIMEOUTS == CELL_REQUESTS + EVENT_TIMEOUT, "an event's cell word is CELL_REQUESTS + EVENT"
+assert CELL_ERRORS_ALL == CELL_UNITS + EVENT_ERROR, "each event's cell word is CELL_UNITS + EVENT"
+assert CELL_TIMEOUTS_ALL == CELL_UNITS + EVENT_TIMEOUT, "each event's cell word is CELL_UNITS + EVENT"
+assert CELL_SHADOW_NON_FINITE < CELL_WORDS
+assert FIRST_EVENTS_BITS & (FIRST_EVENTS_BITS - 1) == 0 == UNITS_BITS & (UNITS_BITS - 1), (
+    "a hash's low bits are its bit"
+)
 assert SEAT_VERSION + SEAT_VERSION_BYTES // 8 <= SEAT_WORDS
 assert DECISION_TEXT * 8 + DECISION_TEXT_BYTES == DECISION_WORDS * 8
-for _start in (SEATS, TABLES, DECISIONS, FIRST_EVENTS, ROUTING_WORDS, FAILURE, CELLS, WORKER_ROUTING_WORDS):
+for _start in (SEATS, TABLES, DECISIONS, FIRST_EVENTS, UNITS, ROUTING_WORDS, FAILURE, CELLS, WORKER_ROUTING_WORDS):
     assert _start % LINE_WORDS == 0, "no two parts share a cache line"

@@ -17,13 +17,14 @@ from native.lane.layout import (
     LANE_DIRTY_COUNT,
     LANE_NOW_NS,
     LANE_PLANE_ROUTING,
+    LANE_ROUTES,
     LANE_SEATS,
     LANE_SLOT_COUNT,
     LANE_SLOTS,
     LANE_WORKER_ROUTING,
     SLOT,
 )
-from native.plane.evidence import CELLS_COUNT, first_event, open_cell, publish_cell
+from native.plane.evidence import CELLS_COUNT, first_event, first_request, open_cell, publish_cell
 from native.plane.routing import (
     CELL_ANSWERED,
     CELL_FAILED,
@@ -34,17 +35,19 @@ from native.plane.routing import (
     CELL_SHADOW_NON_FINITE,
     CELL_SHADOW_SKIPPED,
     CELL_SHADOWED,
+    CELL_UNITS,
     CELL_WORDS,
     EVENT_ERROR,
     EVENT_NON_FINITE,
     EVENT_NONE,
     EVENT_TIMEOUT,
+    MODELS_MAX,
     ROUTING_WORDS,
     SEATS_MAX,
     WORKER_ROUTING_WORDS,
 )
 from native.pointers import pointer
-from native.route.layout import SEAT
+from native.route.layout import ROUTE, SEAT
 from native.wire.datatypes import BF16, FP16, FP32, FP64
 from native.wire.directory import (
     HEADER_WORDS,
@@ -124,7 +127,10 @@ def _cell(lane: Words, seat: int, weight_epoch: int) -> int:
 def count_call(
     lane: Words, seat: int, route: int, weight_epoch: int, evidence: int, keyed: int, hashed: int, rows: int, event: int
 ) -> None:
-    """Counts an answered request that has no slot. event: EVENT_*, of a key only the first one counts as evidence."""
+    """Counts an answered request that has no slot. event: EVENT_*.
+
+    Of a key only the first event counts in CELL_ERRORS and so on, and its first request to the canary in CELL_UNITS.
+    """
     at = _cell(lane, seat, weight_epoch)
     if at < 0:
         return
@@ -136,13 +142,15 @@ def count_call(
     if evidence == 0:
         return
     cells[at + CELL_REQUESTS] += 1
+    routing = carray(pointer(lane[LANE_PLANE_ROUTING]), (ROUTING_WORDS,), np.int64)
+    # Units are counted of the canary alone: they are what its absolute rate is measured by. Others' keys cost nothing.
+    if 0 <= route < MODELS_MAX and carray(pointer(lane[LANE_ROUTES]), (MODELS_MAX,), ROUTE)[route].canary == seat:
+        cells[at + CELL_UNITS] += first_request(routing, route, hashed) if keyed == 1 else 1
     if event == EVENT_NONE:
         return
-    if keyed == 1:
-        routing = carray(pointer(lane[LANE_PLANE_ROUTING]), (ROUTING_WORDS,), np.int64)
-        if first_event(routing, route, hashed) == 0:
-            return
-    cells[at + CELL_REQUESTS + event] += 1
+    cells[at + CELL_UNITS + event] += 1
+    if keyed == 0 or first_event(routing, route, hashed) == 1:
+        cells[at + CELL_REQUESTS + event] += 1
 
 
 @kernel("void(int64[::1], int64, int64)")

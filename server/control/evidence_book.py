@@ -4,28 +4,32 @@ The driver collects all workers' cells at every look and before every route, and
 the state folder as `evidence.json`, so that the same digest deployed again continues its own record: who deploys until
 luck helps gains nothing. Always: a cell is counted once, whatever recycles or restarts it; records that are closed
 are added up by weight, which leaves every verdict as it is, since terms of equal weight add.
+
+Format 1 knew requests and first events only. It is read: what it holds against a canary stays, or a new build would
+be a new try for whoever deploys until luck helps. Its requests are of no known number of keys, and count as no units:
+they don't help a canary to pass by its rate.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from native.plane.evidence import Cell
 from native.plane.routes import Route, SeatRef
+from server.judgement.evidence import COUNTED, SIGNALS, ArmCounts
 
-FORMAT: Final = 1
+log = logging.getLogger("roost.control")
+
+FORMAT: Final = 2
+FORMAT_WITHOUT_UNITS: Final = 1
 KEPT_OPEN: Final = 16  # weight epochs of a model whose cells workers may still write
 DIGESTS_MAX: Final = 1000  # of canaries, the oldest are forgotten
-FIELDS: Final = ("requests", "errors", "non_finite", "timeouts")
-Counts = tuple[int, int, int, int]
-ZERO: Final[Counts] = (0, 0, 0, 0)
-
-
-def plus(left: Counts, right: Counts) -> Counts:
-    return left[0] + right[0], left[1] + right[1], left[2] + right[2], left[3] + right[3]
+ZERO: Final = ArmCounts()
+assert COUNTED[: 1 + len(SIGNALS)] == ("requests", *SIGNALS), "what format 1 wrote comes first, in its order"
 
 
 @dataclass(frozen=True)
@@ -34,23 +38,23 @@ class EpochRecord:
 
     weight_epoch: int
     canary_ppm: int
-    stable: Counts
-    canary: Counts
+    stable: ArmCounts
+    canary: ArmCounts
 
 
 @dataclass
 class _CellCount:
     """A cell that grows. `kept` is what it had before it was given to others, or started at zero again."""
 
-    kept: Counts = ZERO
-    last: Counts = ZERO
+    kept: ArmCounts = ZERO
+    last: ArmCounts = ZERO
 
     @property
-    def total(self) -> Counts:
-        return plus(self.kept, self.last)
+    def total(self) -> ArmCounts:
+        return self.kept + self.last
 
-    def see(self, counts: Counts) -> None:
-        if any(new < old for new, old in zip(counts, self.last, strict=True)):
+    def see(self, counts: ArmCounts) -> None:
+        if any(new < old for new, old in zip(_numbers(counts), _numbers(self.last), strict=True)):
             self.kept = self.total
         self.last = counts
 
@@ -72,26 +76,19 @@ class _Open:
         return EpochRecord(self.weight_epoch, self.canary_ppm, _sum(self.stable_cells), _sum(self.canary_cells))
 
 
-def _sum(cells: Mapping[int, _CellCount]) -> Counts:
-    total = ZERO
-    for cell in cells.values():
-        total = plus(total, cell.total)
-    return total
+def _sum(cells: Mapping[int, _CellCount]) -> ArmCounts:
+    return sum((cell.total for cell in cells.values()), ZERO)
 
 
 @dataclass
 class _Arms:
     """Closed records of one digest, added up by weight."""
 
-    by_ppm: dict[int, tuple[int, Counts, Counts]] = field(default_factory=dict)
+    by_ppm: dict[int, tuple[int, ArmCounts, ArmCounts]] = field(default_factory=dict)
 
     def add(self, record: EpochRecord) -> None:
         _, stable, canary = self.by_ppm.get(record.canary_ppm, (0, ZERO, ZERO))
-        self.by_ppm[record.canary_ppm] = (
-            record.weight_epoch,
-            plus(stable, record.stable),
-            plus(canary, record.canary),
-        )
+        self.by_ppm[record.canary_ppm] = (record.weight_epoch, stable + record.stable, canary + record.canary)
 
 
 class EvidenceBook:
@@ -125,7 +122,7 @@ class EvidenceBook:
                 continue
             record, is_canary = found
             counted = record.canary_cells if is_canary else record.stable_cells
-            counts = (cell.requests, cell.errors, cell.non_finite, cell.timeouts)
+            counts = ArmCounts(*(getattr(cell, name) for name in COUNTED))
             counted.setdefault(cell.worker, _CellCount()).see(counts)
 
     def records(self, name: str, digest: str) -> tuple[EpochRecord, ...]:
@@ -141,7 +138,8 @@ class EvidenceBook:
 
     def canary_requests(self, name: str, digest: str, since_epoch: int = 0) -> int:
         """Requests that a digest has answered as a canary, since the weights of `since_epoch`."""
-        return sum(record.canary[0] for record in self.records(name, digest) if record.weight_epoch >= since_epoch)
+        records = self.records(name, digest)
+        return sum(record.canary.requests for record in records if record.weight_epoch >= since_epoch)
 
     def _close(self, key: tuple[int, int]) -> None:
         record = self._open.pop(key)
@@ -167,30 +165,40 @@ class EvidenceBook:
                 "canary_ppm": record.canary_ppm,
                 "stable": [record.stable.seat, record.stable.generation],
                 "canary": [record.canary.seat, record.canary.generation],
-                "stable_cells": {str(worker): [cell.kept, cell.last] for worker, cell in record.stable_cells.items()},
-                "canary_cells": {str(worker): [cell.kept, cell.last] for worker, cell in record.canary_cells.items()},
+                "stable_cells": _cells_document(record.stable_cells),
+                "canary_cells": _cells_document(record.canary_cells),
             }
             for record in self._open.values()
         ]
         document["closed"] = [
-            {"name": name, "digest": digest, "weights": [[ppm, *arm] for ppm, arm in arms.by_ppm.items()]}
+            {
+                "name": name,
+                "digest": digest,
+                "weights": [
+                    [ppm, epoch, _numbers(stable), _numbers(canary)]
+                    for ppm, (epoch, stable, canary) in arms.by_ppm.items()
+                ],
+            }
             for (name, digest), arms in self._closed.items()
         ]
         return json.dumps(document, separators=(",", ":")).encode()
 
     @classmethod
     def decode(cls, data: bytes, boot: str) -> EvidenceBook:
-        """The book that `encode` wrote. Raises ValueError for anything else."""
+        """The book that `encode` wrote, now or in format 1. Raises ValueError for anything else."""
         book = cls(boot)
         try:
             document = json.loads(data)
-            if document["format"] != FORMAT:
-                raise ValueError(f"evidence.json: expected format {FORMAT}, got {document['format']!r}")
+            if document["format"] not in (FORMAT_WITHOUT_UNITS, FORMAT):
+                raise ValueError(
+                    f"evidence.json: expected format {FORMAT_WITHOUT_UNITS} or {FORMAT}, got {document['format']!r}"
+                )
+            counts = _counts_without_units if document["format"] == FORMAT_WITHOUT_UNITS else _counts_of
             for entry in document["closed"]:
-                arms = _Arms({ppm: (epoch, _counts(s), _counts(c)) for ppm, epoch, s, c in entry["weights"]})
+                arms = _Arms({ppm: (epoch, counts(s), counts(c)) for ppm, epoch, s, c in entry["weights"]})
                 book._closed[entry["name"], entry["digest"]] = arms
             for entry in document["open"]:
-                record = _read_open(entry)
+                record = _read_open(entry, counts)
                 key = (record.model, record.weight_epoch)
                 book._open[key] = record
                 book._names[record.model] = entry["name"]
@@ -198,10 +206,14 @@ class EvidenceBook:
                     book._close(key)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"evidence.json: expected what this build writes, got {error!r}") from error
+        if document["format"] == FORMAT_WITHOUT_UNITS:
+            log.info(
+                "evidence.json is of an older build: its failures count, but its requests let none pass by the cap"
+            )
         return book
 
 
-def _read_open(entry: Mapping[str, Any]) -> _Open:
+def _read_open(entry: Mapping[str, Any], counts: Callable[[Iterable[int]], ArmCounts]) -> _Open:
     record = _Open(
         int(entry["model"]),
         str(entry["digest"]),
@@ -212,10 +224,22 @@ def _read_open(entry: Mapping[str, Any]) -> _Open:
     )
     for name, cells in (("stable_cells", record.stable_cells), ("canary_cells", record.canary_cells)):
         for worker, (kept, last) in entry[name].items():
-            cells[int(worker)] = _CellCount(_counts(kept), _counts(last))
+            cells[int(worker)] = _CellCount(counts(kept), counts(last))
     return record
 
 
-def _counts(numbers: Iterable[int]) -> Counts:
+def _cells_document(cells: Mapping[int, _CellCount]) -> dict[str, list[list[int]]]:
+    return {str(worker): [_numbers(cell.kept), _numbers(cell.last)] for worker, cell in cells.items()}
+
+
+def _numbers(counts: ArmCounts) -> list[int]:
+    return [getattr(counts, name) for name in COUNTED]
+
+
+def _counts_of(numbers: Iterable[int]) -> ArmCounts:
+    return ArmCounts(**{name: int(number) for name, number in zip(COUNTED, numbers, strict=True)})
+
+
+def _counts_without_units(numbers: Iterable[int]) -> ArmCounts:
     requests, errors, non_finite, timeouts = (int(number) for number in numbers)
-    return requests, errors, non_finite, timeouts
+    return ArmCounts(requests, errors, non_finite, timeouts, 0, errors, non_finite, timeouts)

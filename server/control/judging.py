@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from server.control.evidence_book import EvidenceBook
-from server.judgement.evidence import ArmCounts, EpochCounts, Evidence
+from server.judgement.evidence import EpochCounts, Evidence
 from server.judgement.policy import Policy
 from server.judgement.verdicts import Judgement, judge
 from server.settings import JudgementSettings
@@ -43,7 +43,7 @@ def policy_of(settings: JudgementSettings) -> Policy:
 def look(book: EvidenceBook, policy: Policy, name: str, digest: str, version: str, weight_epoch: int) -> Look:
     """weight_epoch: of the route that stands."""
     evidence = tuple(
-        EpochCounts(record.weight_epoch, record.canary_ppm, ArmCounts(*record.stable), ArmCounts(*record.canary))
+        EpochCounts(record.weight_epoch, record.canary_ppm, record.stable, record.canary)
         for record in book.records(name, digest)
     )
     requests = book.canary_requests(name, digest, since_epoch=weight_epoch)

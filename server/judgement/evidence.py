@@ -1,14 +1,18 @@
 """Evidence: counts of a canary and the stable beside it, by the weights under which they arose.
 
 Collected by control from the plane's cells, judged by `verdicts.judge`.
-What counts is settled before: first attempts only, not pinned, not shed, not expired before dispatch; of a key, its
-first event. Always: one `EpochCounts` a routing epoch after `merged`, sorted by epoch, and no count is negative.
+What counts is settled before: first attempts only, not pinned, not shed, not expired before dispatch.
+
+A **unit** (of randomisation) is what the split sends to one variant or the other: a key, or a request without one.
+Ratios compare units' first events, since a key keeps its variant with all of its events. Rates are looked at both ways:
+first events among units, all events among requests. Of units only the canary's are counted.
+Always: one `EpochCounts` a routing epoch after `merged`, sorted by epoch, and no count is negative.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 PPM: Final = 1_000_000
@@ -17,41 +21,54 @@ SIGNALS: Final = ("errors", "non_finite", "timeouts")
 
 @dataclass(frozen=True, slots=True)
 class ArmCounts:
-    """What became of one variant's requests. A hang counts at its limit, so an event may come before its request."""
+    """What became of one variant's requests. A hang counts at its limit, so an event may come before its request.
+
+    errors, non_finite, timeouts: a key's first event of any kind, and each event of requests without a key.
+    errors_all, non_finite_all, timeouts_all: each event of each request.
+    """
 
     requests: int = 0
     errors: int = 0
     non_finite: int = 0
     timeouts: int = 0
+    units: int = 0
+    errors_all: int = 0
+    non_finite_all: int = 0
+    timeouts_all: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("requests", *SIGNALS):
+        for name in COUNTED:
             count = getattr(self, name)
             if count < 0:
                 raise ValueError(f"{name}: expected a count of 0 or more, got {count}. Counts of one cell only grow")
 
     def __add__(self, other: ArmCounts) -> ArmCounts:
-        return ArmCounts(
-            self.requests + other.requests,
-            self.errors + other.errors,
-            self.non_finite + other.non_finite,
-            self.timeouts + other.timeouts,
-        )
+        return ArmCounts(*(getattr(self, name) + getattr(other, name) for name in COUNTED))
 
     def __sub__(self, other: ArmCounts) -> ArmCounts:
-        return ArmCounts(
-            self.requests - other.requests,
-            self.errors - other.errors,
-            self.non_finite - other.non_finite,
-            self.timeouts - other.timeouts,
-        )
+        return ArmCounts(*(getattr(self, name) - getattr(other, name) for name in COUNTED))
 
     def events(self, signal: str) -> int:
-        """Count of one of SIGNALS."""
+        """First events of one of SIGNALS."""
+        return self._count(signal, signal)
+
+    def events_all(self, signal: str) -> int:
+        """All events of one of SIGNALS."""
+        return self._count(signal, f"{signal}_all")
+
+    def _count(self, signal: str, name: str) -> int:
         if signal not in SIGNALS:
             raise KeyError(f"signal: expected one of {', '.join(SIGNALS)}, got {signal!r}")
-        count: int = getattr(self, signal)
+        count: int = getattr(self, name)
         return count
+
+
+COUNTED: Final = tuple(field.name for field in fields(ArmCounts))
+
+
+def keyless(requests: int = 0, errors: int = 0, non_finite: int = 0, timeouts: int = 0) -> ArmCounts:
+    """Counts of requests that have no keys: each is a unit, and each event its unit's first."""
+    return ArmCounts(requests, errors, non_finite, timeouts, requests, errors, non_finite, timeouts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ class Policy:
     """Margins: ratios of event rates, canary to stable. Weights: shares of the bet on each signal, in SIGNALS' order.
 
     alpha: chance that a rollout that is no worse than `margin_worse` is ever called worse.
-    beta: chance that a signal worse than `margin_not_worse` and above `cap` is ever let pass.
-    cap: a rate of events, by request, below which a canary is good whatever the stable's rate is.
+    beta: chance that a signal worse than `margin_not_worse` and above `cap`, either way, is ever let pass.
+    cap: a rate of events, among requests and among units, below which a canary is good whatever the stable's rate is.
     """
 
     alpha: float = 0.01

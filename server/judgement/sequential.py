@@ -90,15 +90,16 @@ def log_ratio_e_value(bet: RatioBet, weights_ppm: Sequence[int], canary_events: 
     return log_mean_exp(canary_events.sum(axis=-1)[..., None] * on_canary + events @ per_event)
 
 
-def log_cap_e_value(cap: float, canary_events: Counts, canary_requests: Counts) -> Floats:
+def log_cap_e_value(cap: float, canary_events: Counts, canary_trials: Counts) -> Floats:
     """ln E of a bet against a rate of `cap` or more, spread over lower rates. Both int64[...], of the same shape.
 
-    More events than requests, for a moment, only make it smaller.
+    canary_trials: of what each may have had one event: units, or requests. More events than trials, for a moment, only
+    make it smaller.
     """
     rates = cap * 0.5 ** np.arange(1, CAP_HALVINGS + 1)
     on_event = np.log(rates / cap)
     on_none = np.log1p(-rates) - np.log1p(-cap)
-    return log_mean_exp(canary_events[..., None] * on_event + (canary_requests - canary_events)[..., None] * on_none)
+    return log_mean_exp(canary_events[..., None] * on_event + (canary_trials - canary_events)[..., None] * on_none)
 
 
 @lru_cache(maxsize=1)

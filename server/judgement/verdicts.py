@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from server.judgement.evidence import PPM, SIGNALS, Evidence
+from server.judgement.evidence import PPM, SIGNALS, ArmCounts, Evidence
 from server.judgement.policy import Policy
 from server.judgement.sequential import (
     Counts,
@@ -42,14 +42,16 @@ class Verdict(StrEnum):
 class SignalEvidence:
     """One signal at one look. e-values start at 1.
 
+    Events are units' first ones; canary_events_all are all of the canary's.
     e_bad: against "no worse than margin_worse". e_good: against "worse than margin_not_worse". cap_e: against "the
-    canary's rate is the cap or more". estimate: the likeliest ratio of rates, None without an event. psi_high and it
-    may be infinite.
+    canary's rate is the cap or more, among units or among requests". estimate: the likeliest ratio of rates, None
+    without an event. psi_high and it may be infinite.
     """
 
     name: str
     stable_events: int
     canary_events: int
+    canary_events_all: int
     weight: float
     e_bad: float
     e_good: float
@@ -68,6 +70,7 @@ class SignalEvidence:
             "name": self.name,
             "stable_events": self.stable_events,
             "canary_events": self.canary_events,
+            "canary_events_all": self.canary_events_all,
             "weight": self.weight,
             "e_bad": self.e_bad,
             "e_good": self.e_good,
@@ -84,7 +87,8 @@ class Judgement:
     """A verdict and all that it stands on.
 
     e_worse: of all signals together, weighted; WORSE at policy.worse_at. decisive: the signal that says worse, or that
-    holds a promotion back; None where all have passed. Requests are those that carry evidence.
+    holds a promotion back; None where all have passed. Requests are those that carry evidence, canary_units the keys
+    that they have and those of them that have none.
     """
 
     verdict: Verdict
@@ -93,6 +97,7 @@ class Judgement:
     signals: tuple[SignalEvidence, ...]
     decisive: str | None
     canary_requests: int
+    canary_units: int
     stable_requests: int
     weights_ppm: tuple[int, ...]
 
@@ -115,6 +120,7 @@ class Judgement:
             "canary_requests_min": self.policy.canary_requests_min,
             "decisive": self.decisive,
             "canary_requests": self.canary_requests,
+            "canary_units": self.canary_units,
             "stable_requests": self.stable_requests,
             "weights_ppm": list(self.weights_ppm),
             "signals": [signal.to_dict() for signal in self.signals],
@@ -130,19 +136,33 @@ class LogEValues:
     cap: Floats
 
 
-def log_e_values(
-    policy: Policy, weights_ppm: tuple[int, ...], canary_events: Counts, events: Counts, canary_requests: Counts
-) -> LogEValues:
-    """All e-values of one look, or of many at once.
+@dataclass(frozen=True)
+class CanaryTotals:
+    """A canary's counts under all weights, for rates. units, requests: int64[...]; events_all: int64[..., S]."""
 
-    canary_events, events: int64[..., S, W] by signal and weight. canary_requests: int64[...], under all weights.
+    units: Counts
+    requests: Counts
+    events_all: Counts
+
+
+def log_e_values(
+    policy: Policy, weights_ppm: tuple[int, ...], canary_events: Counts, events: Counts, canary: CanaryTotals
+) -> LogEValues:
+    """All e-values of one look, or of many at once. canary_events, events: int64[..., S, W] by signal and weight.
+
+    The cap's is the lesser of two. By units (keys that failed among keys): the split draws keys, so that a million
+    requests of fifty keys are a sample of fifty. By requests (all that failed among all): a key that sends half of the
+    traffic and always fails is one key of many, and half of the traffic. The lesser of two e-values is one for "either
+    rate is the cap or more", so that beta holds for each. Without keys both are the same.
     """
-    on_canary = canary_events.sum(axis=-1)
-    requests = np.broadcast_to(canary_requests[..., None], on_canary.shape)
+    by_units, by_requests = (
+        log_cap_e_value(policy.cap, failed, np.broadcast_to(trials[..., None], failed.shape))
+        for failed, trials in ((canary_events.sum(axis=-1), canary.units), (canary.events_all, canary.requests))
+    )
     return LogEValues(
         log_ratio_e_value(worse_than(policy.margin_worse), weights_ppm, canary_events, events),
         log_ratio_e_value(better_than(policy.margin_not_worse), weights_ppm, canary_events, events),
-        log_cap_e_value(policy.cap, on_canary, requests),
+        np.minimum(by_units, by_requests),
     )
 
 
@@ -170,15 +190,18 @@ def judge(evidence: Evidence, policy: Policy) -> Judgement:
             on_canary = counts.canary.events(name)
             canary_events[row, column] += on_canary
             events[row, column] += on_canary + counts.stable.events(name)
-    canary_requests = sum(counts.canary.requests for counts in telling)
+    canary = sum((counts.canary for counts in telling), ArmCounts())
+    canary_events_all = [canary.events_all(name) for name in SIGNALS]
+    totals = CanaryTotals(*(np.asarray(n, dtype=np.int64) for n in (canary.units, canary.requests, canary_events_all)))
     columns_ppm = weights or (PPM // 2,)
-    logs = log_e_values(policy, columns_ppm, canary_events, events, np.asarray(canary_requests, dtype=np.int64))
+    logs = log_e_values(policy, columns_ppm, canary_events, events, totals)
     low, high = confidence_interval(policy.alpha, columns_ppm, canary_events, events)
     signals = tuple(
         SignalEvidence(
             name=name,
             stable_events=int(events[row].sum() - canary_events[row].sum()),
             canary_events=int(canary_events[row].sum()),
+            canary_events_all=canary_events_all[row],
             weight=policy.weights[row],
             e_bad=_shown(logs.bad[row]),
             e_good=_shown(logs.good[row]),
@@ -195,7 +218,7 @@ def judge(evidence: Evidence, policy: Policy) -> Judgement:
         verdict, decisive = Verdict.WORSE, SIGNALS[int((logs.bad + np.log(policy.weights)).argmax())]
     elif log_pass[least] < -math.log(policy.beta):
         verdict, decisive = Verdict.WAIT, SIGNALS[least]
-    elif canary_requests < policy.canary_requests_min:
+    elif canary.requests < policy.canary_requests_min:
         verdict, decisive = Verdict.WAIT, None
     else:
         verdict, decisive = Verdict.NOT_WORSE, None
@@ -205,7 +228,8 @@ def judge(evidence: Evidence, policy: Policy) -> Judgement:
         e_worse=_shown(log_worse),
         signals=signals,
         decisive=decisive,
-        canary_requests=canary_requests,
+        canary_requests=canary.requests,
+        canary_units=canary.units,
         stable_requests=sum(counts.stable.requests for counts in telling),
         weights_ppm=weights,
     )

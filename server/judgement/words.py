@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from server.judgement.evidence import ArmCounts, EpochCounts, Evidence
+from server.judgement.evidence import ArmCounts, EpochCounts, Evidence, keyless
 from server.judgement.policy import Policy
 from server.judgement.verdicts import Judgement, SignalEvidence, Verdict, judge
 
@@ -50,7 +50,10 @@ def what_would_change_it(evidence: Evidence, policy: Policy) -> tuple[str, ...]:
             FORESEEN_REQUESTS_MAX,
         )
         if requests is not None:
-            sentences.append(f"{requests:,} more canary requests without any event would show that it is not worse.")
+            of_keys = ", each of another key," if judgement.canary_units < judgement.canary_requests else ""
+            sentences.append(
+                f"{requests:,} more canary requests without any event{of_keys} would show that it is not worse."
+            )
         else:
             sentences.append("More requests without any event would not do: it passes only beside a stable that fails.")
     return tuple(sentences)
@@ -79,6 +82,8 @@ def _verdict(judgement: Judgement) -> str:
 
 def _signal(judgement: Judgement, signal: SignalEvidence) -> str:
     canary, stable = f"{judgement.canary_requests:,} canary requests", f"{judgement.stable_requests:,} of the stable's"
+    if judgement.canary_units < judgement.canary_requests:
+        canary = f"{canary} of {judgement.canary_units:,} keys"
     if signal.estimate is None:
         return f"No {NAMES[signal.name][1]} in {canary}, nor in {stable}."
     confidence = f"with {100 * (1 - judgement.policy.alpha):g} % confidence"
@@ -93,7 +98,9 @@ def _signal(judgement: Judgement, signal: SignalEvidence) -> str:
     if 0.0 < signal.estimate < math.inf:
         bounds = f"likeliest {_ratio(signal.estimate)}, {bounds}"
     counts = f"{_count(signal.canary_events, signal.name)} in {canary} against {signal.stable_events:,} in {stable}"
-    return f"{counts}: {bounds}."
+    again = signal.canary_events_all - signal.canary_events
+    more = f" Keys that had failed before add {_count(again, signal.name)} of the canary." if again > 0 else ""
+    return f"{counts}: {bounds}.{more}"
 
 
 def _worst(judgement: Judgement) -> SignalEvidence:
@@ -101,11 +108,11 @@ def _worst(judgement: Judgement) -> SignalEvidence:
 
 
 def _more(last: EpochCounts, name: str, events: int) -> EpochCounts:
-    return replace(last, stable=ArmCounts(), canary=ArmCounts(requests=events, **{name: events}))
+    return replace(last, stable=ArmCounts(), canary=keyless(requests=events, **{name: events}))
 
 
 def _quiet(last: EpochCounts, requests: int) -> EpochCounts:
-    return replace(last, stable=ArmCounts(), canary=ArmCounts(requests=requests))
+    return replace(last, stable=ArmCounts(), canary=keyless(requests=requests))
 
 
 def _fewest(enough: Callable[[int], bool], most: int) -> int | None:

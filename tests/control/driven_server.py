@@ -24,7 +24,9 @@ from native.plane.layout import PLANE_STARTED_UTC_NS, Plane, Words, WorkerState
 from native.plane.routes import Route, RouteTables
 from native.plane.routing import (
     CELL_ERRORS,
+    CELL_ERRORS_ALL,
     CELL_REQUESTS,
+    CELL_UNITS,
     EPOCH,
     SEAT_STATE_EMPTY,
     SEAT_STATE_READY,
@@ -113,14 +115,15 @@ class Workers:
                     seats.set_state(seat.index, seat.generation, SEAT_STATE_EMPTY)
 
     def answer(self, route: Route, requests: int, *, canary_errors: int = 0, worker: int = 0) -> None:
-        """So many requests under a route, split by its weight."""
+        """So many requests without keys under a route, split by its weight."""
         cells, block = self._cells[worker], self.plane.block(worker)
         on_canary = requests * route.canary_ppm // 1_000_000
         for ref, count, errors in ((route.stable, requests - on_canary, 0), (route.canary, on_canary, canary_errors)):
             if ref is not None:
                 at = open_cell(cells, ref.seat, ref.generation, route.weight_epoch)
-                cells[at + CELL_REQUESTS] += count
-                cells[at + CELL_ERRORS] += errors
+                for words, counted in (((CELL_REQUESTS, CELL_UNITS), count), ((CELL_ERRORS, CELL_ERRORS_ALL), errors)):
+                    for word in words:
+                        cells[at + word] += counted
                 publish_cell(cells, block.routing, at)
 
 

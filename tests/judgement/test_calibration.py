@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
 from benchmarks import calibrate
 from benchmarks.calibration.outcomes import first, lets_pass, outcome, says_worse
-from benchmarks.calibration.promises import Asked, Question, answered, binomial_quantile, questions
-from benchmarks.calibration.worlds import PRIOR_RATES, Blocks, Independent, Keyed, Seen
-from server.judgement.evidence import ArmCounts, EpochCounts
+from benchmarks.calibration.promises import (
+    FAILS_FOR_HEAVY_KEYS,
+    FAILS_FOR_ONE_KEY_IN_100,
+    TOO_BAD_BY_KEY,
+    Asked,
+    Question,
+    answered,
+    binomial_quantile,
+    questions,
+)
+from benchmarks.calibration.worlds import (
+    PRIOR_RATES,
+    Blocks,
+    FirstEventsAmongRequests,
+    Independent,
+    Keyed,
+    seen_keyless,
+)
+from server.judgement.evidence import ArmCounts, EpochCounts, keyless
 from server.judgement.policy import Policy
 from server.judgement.verdicts import Verdict, judge
 
@@ -55,8 +72,55 @@ def test_a_z_test_that_is_repeated_is_found_out():
     assert answer(Independent(), by_z_test=True).kept is False
 
 
-def test_a_control_that_does_not_fail_is_an_alarm_of_its_own():
-    assert answer(Independent(), asked=Asked.CONTROL).kept is False
+@pytest.mark.parametrize(
+    ("world", "asked"),
+    [(Independent(), Asked.CONTROL), (Independent(canary=(0.02, 0.0, 0.0)), Asked.CONTROL_PASS)],
+    ids=["no worse and stays", "too bad and does not pass"],
+)
+def test_a_control_that_does_not_fail_is_an_alarm_of_its_own(world, asked):
+    assert answer(world, asked=asked).kept is False
+
+
+@pytest.mark.parametrize("world", [world for _, world in TOO_BAD_BY_KEY], ids=[name for name, _ in TOO_BAD_BY_KEY])
+def test_a_canary_that_fails_for_some_keys_is_let_pass_where_their_first_events_meet_all_requests(world):
+    """The judge that only knows keys' first events and the number of requests is found out; the one that is, is not."""
+    old = answer(FirstEventsAmongRequests(world), asked=Asked.FALSE_PASS, rollouts=50)
+    assert old.kept is False
+    assert old.happened > 40
+    assert answer(world, asked=Asked.FALSE_PASS, rollouts=50).happened == 0
+
+
+@pytest.mark.parametrize(
+    ("world", "without"),
+    [
+        (FAILS_FOR_HEAVY_KEYS, lambda seen: replace(seen, canary_events_all=seen.canary_events.sum(axis=-1))),
+        (FAILS_FOR_ONE_KEY_IN_100, lambda seen: replace(seen, canary_units=seen.canary_requests)),
+    ],
+    ids=["without each event", "without units"],
+)
+def test_rates_by_units_and_by_requests_are_both_needed(world, without):
+    seen = world(np.random.default_rng(7), 20, 1_000_000)
+    assert (outcome(Policy(), without(seen)).passed_requests >= 0).sum() > binomial_quantile(20, Policy().beta)
+    assert (outcome(Policy(), seen).passed_requests >= 0).sum() == 0
+
+
+def test_a_good_canary_of_many_keys_passes_and_one_of_few_keys_never_by_its_requests():
+    good = {"weight_ppm": 500_000, "failing_share": 0.0, "other_rate": 0.0}
+    many, few = (Keyed(keys=keys, **good)(np.random.default_rng(7), 5, 200_000) for keys in (20_000, 2_000))
+    assert (outcome(Policy(), many).passed_requests >= 0).all()
+    assert (outcome(Policy(), few).passed_requests < 0).all()
+    assert (few.canary_requests[:, -1] > 50_000).all()
+
+
+def test_what_is_seen_of_keys_is_what_they_did():
+    """No more units than keys or requests, no first event without an event, and of two keys one on each side."""
+    seen = Keyed(keys=50, failing_share=0.5)(np.random.default_rng(3), 20, 20_000)
+    first = seen.canary_events.sum(axis=-1)
+    assert (first <= seen.canary_events_all).all()
+    assert first[:, -1].max() < seen.canary_events_all[:, -1].max()
+    assert (first[..., 0] <= 50).all()
+    assert (seen.canary_units <= np.minimum(50, seen.canary_requests)).all()
+    assert (seen.canary_events_all[..., 0] <= seen.canary_requests).all()
 
 
 def test_a_verdict_that_comes_too_late_is_found_out():
@@ -74,10 +138,10 @@ def test_many_looks_at_once_say_what_the_judge_says_at_each():
     for rollout, look in np.ndindex(*seen.requests.shape):
         canary, events = seen.canary_events[rollout, look], seen.events[rollout, look]
         evidence = [
-            EpochCounts(epoch, weight, ArmCounts(0, *(events - canary)[:, epoch]), ArmCounts(0, *canary[:, epoch]))
+            EpochCounts(epoch, weight, keyless(0, *(events - canary)[:, epoch]), keyless(0, *canary[:, epoch]))
             for epoch, weight in enumerate(seen.weights_ppm)
         ]
-        requests = ArmCounts(int(seen.canary_requests[rollout, look]))
+        requests = keyless(int(seen.canary_requests[rollout, look]))
         evidence.append(EpochCounts(9, seen.weights_ppm[0], ArmCounts(), requests))
         verdict = judge(tuple(evidence), policy).verdict
         verdicts.add(verdict)
@@ -99,7 +163,7 @@ def by_look(canary_errors, canary_requests):
     events = np.zeros((1, len(canary_errors), 3, 1), dtype=np.int64)
     events[0, :, 0, 0] = canary_errors
     requests = np.array([canary_requests])
-    return Seen((500_000,), events, events, requests, 2 * requests)
+    return seen_keyless((500_000,), events, events, requests, 2 * requests)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +189,7 @@ def test_the_least_number_of_requests_holds_in_the_calibration_too():
 )
 def test_a_world_is_the_same_for_the_same_seed_and_its_counts_only_grow(world):
     one, again = (world(np.random.default_rng(5), 3, 50_000) for _ in range(2))
-    for name in ("canary_events", "events", "canary_requests", "requests"):
+    for name in (field.name for field in fields(one) if field.name != "weights_ppm"):
         assert (getattr(one, name) == getattr(again, name)).all()
         assert (np.diff(getattr(one, name), axis=1) >= 0).all()
     assert (one.canary_events <= one.events).all()

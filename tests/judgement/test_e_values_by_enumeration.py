@@ -29,7 +29,7 @@ from server.judgement.sequential import (
     log_ratio_e_value,
     worse_than,
 )
-from server.judgement.verdicts import log_e_pass, log_e_values, log_e_worse
+from server.judgement.verdicts import CanaryTotals, log_e_pass, log_e_values, log_e_worse
 
 ROUNDING = 1e-9
 
@@ -110,10 +110,9 @@ def test_two_ways_to_pass_are_together_no_better_than_one(stable, canary):
     def e_pass(course):
         # Of each request: 0 stable without an event, 1 stable with, 2 canary without, 3 canary with.
         on_canary, events = course.count(3), course.count(3) + course.count(1)
-        requests = course.count(2) + course.count(3)
-        logs = log_e_values(
-            policy, (500_000,), np.array([[on_canary]] * 3), np.array([[events]] * 3), np.array(requests)
-        )
+        requests = np.array(course.count(2) + course.count(3))
+        totals = CanaryTotals(requests, requests, np.array([on_canary] * 3))
+        logs = log_e_values(policy, (500_000,), np.array([[on_canary]] * 3), np.array([[events]] * 3), totals)
         return math.exp(log_e_pass(logs.good, logs.cap)[0])
 
     chances = ((1 - pi) * (1 - stable), (1 - pi) * stable, pi * (1 - canary), pi * canary)
@@ -125,6 +124,28 @@ def test_two_ways_to_pass_are_together_no_better_than_one(stable, canary):
         return max(here, sum(chance * worth((*course, outcome)) for outcome, chance in enumerate(chances)))
 
     assert worth(()) <= 1 + ROUNDING
+
+
+def _ten_requests_a_key(failed, steps):
+    """Each step brings a new key, which fails at once or never, and nine requests that do not."""
+    return failed, CanaryTotals(np.array(steps), np.array(10 * steps), np.array([failed] * 3))
+
+
+def _keys_that_failed_long_ago(failed, steps):
+    """Each step brings a request of a new key, or else one that fails of a key that has had its first event."""
+    return 0, CanaryTotals(np.array(steps - failed), np.array(steps), np.array([failed] * 3))
+
+
+@pytest.mark.parametrize("world", [_ten_requests_a_key, _keys_that_failed_long_ago])
+def test_neither_rate_passes_at_the_cap_however_low_the_other_is(world):
+    policy = Policy(cap=0.1)
+
+    def cap_e(course):
+        first, totals = world(sum(course), len(course))
+        events = np.array([[first]] * 3)
+        return math.exp(log_e_values(policy, (500_000,), events, events, totals).cap[0])
+
+    assert best_stopping(cap_e, [0.1] * 10) <= 1 + ROUNDING
 
 
 def test_signals_that_always_fail_together_cannot_break_alpha():

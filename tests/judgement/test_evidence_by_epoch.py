@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.judgement.evidence import PPM, SIGNALS, ArmCounts, EpochCounts, merged, since
+from server.judgement.evidence import COUNTED, PPM, SIGNALS, ArmCounts, EpochCounts, keyless, merged, since
 
 WEIGHTS = {1: 10_000, 2: 50_000, 3: 0, 4: PPM}
-arms = st.builds(ArmCounts, *[st.integers(0, 10**9)] * 4)
+arms = st.builds(ArmCounts, *[st.integers(0, 10**9)] * len(COUNTED))
 epochs = st.integers(1, 4).flatmap(
     lambda epoch: st.builds(EpochCounts, st.just(epoch), st.just(WEIGHTS[epoch]), arms, arms)
 )
@@ -27,7 +27,7 @@ def test_the_order_in_which_workers_are_merged_is_no_matter(parts):
 @given(parts)
 def test_merging_neither_loses_nor_invents_a_count(parts):
     together = merged(*parts)
-    for arm, name in itertools.product(("stable", "canary"), ("requests", *SIGNALS)):
+    for arm, name in itertools.product(("stable", "canary"), COUNTED):
         single = sum(getattr(getattr(counts, arm), name) for part in parts for counts in part)
         assert sum(getattr(getattr(counts, arm), name) for counts in together) == single
     assert [counts.epoch for counts in together] == sorted({counts.epoch for part in parts for counts in part})
@@ -52,7 +52,7 @@ def test_counts_that_shrink_are_refused():
         since(before, ())
 
 
-@pytest.mark.parametrize("name", ["requests", *SIGNALS])
+@pytest.mark.parametrize("name", COUNTED)
 def test_a_negative_count_is_refused_by_name(name):
     with pytest.raises(ValueError, match=f"{name}: expected a count of 0 or more, got -3"):
         ArmCounts(**{name: -3})
@@ -67,3 +67,12 @@ def test_a_weight_outside_the_traffic_is_refused(weight):
 def test_a_signal_that_is_not_counted_is_refused():
     with pytest.raises(KeyError, match="expected one of errors, non_finite, timeouts, got 'requests'"):
         ArmCounts(requests=1).events("requests")
+    with pytest.raises(KeyError, match="expected one of errors, non_finite, timeouts, got 'units'"):
+        ArmCounts(units=1).events_all("units")
+
+
+def test_first_events_and_all_events_are_told_apart_and_without_keys_they_are_the_same():
+    counts = ArmCounts(100, 1, 2, 3, 50, 10, 20, 30)
+    assert [counts.events(name) for name in SIGNALS] == [1, 2, 3]
+    assert [counts.events_all(name) for name in SIGNALS] == [10, 20, 30]
+    assert keyless(100, 1, 2, 3) == ArmCounts(100, 1, 2, 3, 100, 1, 2, 3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.judgement.evidence import ArmCounts, EpochCounts
+from server.judgement.evidence import EpochCounts, keyless
 from server.judgement.policy import Policy
 from server.judgement.replay import Look, first_verdict, replay
 from server.judgement.verdicts import Verdict, judge
@@ -14,7 +14,7 @@ def looks(canary_errors_each, count):
     return [
         Look(
             MS_250 * at,
-            (EpochCounts(1, 50_000, ArmCounts(475 * at, at // 2), ArmCounts(25 * at, canary_errors_each * at)),),
+            (EpochCounts(1, 50_000, keyless(475 * at, at // 2), keyless(25 * at, canary_errors_each * at)),),
         )
         for at in range(1, count + 1)
     ]

@@ -5,30 +5,32 @@ from __future__ import annotations
 import json
 import statistics
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.judgement.evidence import PPM, SIGNALS, ArmCounts, EpochCounts, merged
+from server.judgement.evidence import PPM, SIGNALS, ArmCounts, EpochCounts, keyless, merged
 from server.judgement.policy import Policy
 from server.judgement.verdicts import Verdict, judge
 
 POLICY = Policy()
-arms = st.builds(ArmCounts, st.integers(0, 10**6), *[st.integers(0, 10**4)] * 3)
+requests, some = st.integers(0, 10**6), st.integers(0, 10**4)
+arms = st.builds(ArmCounts, requests, *[some] * 3, requests, *[some] * 3)
 evidences = st.lists(
     st.tuples(st.sampled_from([0, 1, 10_000, 50_000, 500_000, 999_999, PPM]), arms, arms), max_size=5
 ).map(lambda rows: tuple(EpochCounts(epoch, *row) for epoch, row in enumerate(rows)))
 
 
 def at_five_percent(stable, canary):
-    return (EpochCounts(1, 50_000, ArmCounts(*stable), ArmCounts(*canary)),)
+    return (EpochCounts(1, 50_000, keyless(*stable), keyless(*canary)),)
 
 
 @pytest.mark.parametrize("signal", SIGNALS)
 def test_each_signal_alone_takes_a_bad_canary_home(signal):
     evidence = at_five_percent((9500,), (500,))
-    evidence = merged(evidence, [EpochCounts(1, 50_000, ArmCounts(**{signal: 5}), ArmCounts(**{signal: 9}))])
+    evidence = merged(evidence, [EpochCounts(1, 50_000, keyless(**{signal: 5}), keyless(**{signal: 9}))])
     judgement = judge(evidence, POLICY)
     assert (judgement.verdict, judgement.decisive) == (Verdict.WORSE, signal)
     assert judgement.e_worse >= 100
@@ -43,7 +45,7 @@ def test_without_evidence_the_judge_waits_and_every_e_value_is_one():
 
 @pytest.mark.parametrize("weight", [0, PPM])
 def test_a_weight_of_nothing_or_of_all_carries_no_evidence(weight):
-    counts = EpochCounts(2, weight, ArmCounts(1000, 0, 0, 0), ArmCounts(100_000, 90_000, 5, 5))
+    counts = EpochCounts(2, weight, keyless(1000, 0, 0, 0), keyless(100_000, 90_000, 5, 5))
     judgement = judge((counts,), POLICY)
     assert judgement.verdict is Verdict.WAIT
     assert judgement.e_worse == pytest.approx(1.0)
@@ -64,18 +66,61 @@ def test_a_canary_without_events_passes_by_the_cap_and_one_event_delays_it():
     assert passes_at(0) <= 4_500
 
 
+HALF_EACH = 500_000
+
+
+@pytest.mark.parametrize("signal", SIGNALS)
+def test_five_keys_that_fail_all_the_time_do_not_pass_among_many_that_do_not(signal):
+    """5 first events in 100,000 requests would be 0.005 %. But 3 % of all requests failed."""
+    first, again = {signal: 5}, {signal: 5, f"{signal}_all": 3_000}
+    stable = ArmCounts(requests=100_000)
+    for events, verdict in ((first, Verdict.NOT_WORSE), (again, Verdict.WAIT)):
+        canary = ArmCounts(requests=100_000, units=50_000, **events)
+        assert judge((EpochCounts(1, HALF_EACH, stable, canary),), POLICY).verdict is verdict
+
+
+def test_fifty_keys_without_an_event_pass_at_no_number_of_requests():
+    stable = ArmCounts(requests=1_000_000)
+    for units, verdict in ((50, Verdict.WAIT), (5_000, Verdict.NOT_WORSE)):
+        canary = ArmCounts(requests=1_000_000, units=units)
+        judgement = judge((EpochCounts(1, HALF_EACH, stable, canary),), POLICY)
+        assert (judgement.verdict, judgement.canary_units) == (verdict, units)
+
+
+def test_keys_that_fail_are_counted_among_keys():
+    """1 % of 5,000 keys fail once each, in a million requests: 0.005 % of those."""
+    canary = ArmCounts(requests=1_000_000, units=5_000, errors=50, errors_all=50)
+    stable = ArmCounts(requests=1_000_000, errors=50, errors_all=50)
+    judgement = judge((EpochCounts(1, HALF_EACH, stable, canary),), POLICY)
+    assert judgement.signal("errors").cap_e < 1
+    assert (judgement.verdict, judgement.decisive) == (Verdict.WAIT, "errors")
+
+
+@given(arms, arms)
+def test_what_a_key_does_again_makes_no_canary_worse_or_better_beside_its_stable(stable, canary):
+    """Ratios know first events only: a heavy key on one side is no evidence of a difference between the sides."""
+    again = replace(canary, errors_all=canary.errors_all + 1000, units=canary.units // 2)
+    before, after = (judge((EpochCounts(1, HALF_EACH, stable, one),), POLICY) for one in (canary, again))
+    assert after.e_worse == before.e_worse
+    for one, other in zip(before.signals, after.signals, strict=True):
+        assert (one.e_bad, one.e_good, one.psi_low, one.psi_high) == (
+            other.e_bad, other.e_good, other.psi_low, other.psi_high,
+        )  # fmt: skip
+        assert other.cap_e <= one.cap_e
+
+
 def test_a_promotion_needs_every_signal_to_pass():
     passing = at_five_percent((1_900_000,), (100_000,))
     assert judge(passing, POLICY).verdict is Verdict.NOT_WORSE
     for signal in SIGNALS:
         # As frequent as the cap, in both variants alike: no evidence of harm, none of its absence.
-        held = ArmCounts(**{signal: 1_900}), ArmCounts(**{signal: 100})
+        held = keyless(**{signal: 1_900}), keyless(**{signal: 100})
         judgement = judge(merged(passing, [EpochCounts(1, 50_000, *held)]), POLICY)
         assert (judgement.verdict, judgement.decisive) == (Verdict.WAIT, signal)
 
 
 def test_a_frequent_event_passes_without_the_cap_when_the_canary_has_it_as_often_as_stable():
-    evidence = (EpochCounts(1, 500_000, ArmCounts(100_000, 2_000), ArmCounts(100_000, 2_000)),)
+    evidence = (EpochCounts(1, 500_000, keyless(100_000, 2_000), keyless(100_000, 2_000)),)
     judgement = judge(evidence, POLICY)
     assert judgement.signal("errors").cap_e < 1e-9
     assert judgement.verdict is Verdict.NOT_WORSE
@@ -105,7 +150,7 @@ def test_an_event_that_comes_before_its_request_is_judged_too():
 @given(evidences, st.sampled_from(SIGNALS), st.integers(1, 1000))
 def test_more_events_of_the_canary_never_make_it_look_better(evidence, signal, more):
     worse = tuple(
-        EpochCounts(c.epoch, c.canary_weight_ppm, c.stable, c.canary + ArmCounts(**{signal: more})) for c in evidence
+        EpochCounts(c.epoch, c.canary_weight_ppm, c.stable, c.canary + keyless(**{signal: more})) for c in evidence
     )
     before, after = judge(evidence, POLICY), judge(worse, POLICY)
     assert after.e_worse >= before.e_worse * (1 - 1e-9)
@@ -116,7 +161,7 @@ def test_more_events_of_the_canary_never_make_it_look_better(evidence, signal, m
 @given(evidences, st.sampled_from(SIGNALS), st.integers(1, 1000))
 def test_more_events_of_the_stable_never_make_the_canary_look_worse(evidence, signal, more):
     milder = tuple(
-        EpochCounts(c.epoch, c.canary_weight_ppm, c.stable + ArmCounts(**{signal: more}), c.canary) for c in evidence
+        EpochCounts(c.epoch, c.canary_weight_ppm, c.stable + keyless(**{signal: more}), c.canary) for c in evidence
     )
     before, after = judge(evidence, POLICY), judge(milder, POLICY)
     assert after.e_worse <= before.e_worse * (1 + 1e-9)
@@ -142,6 +187,10 @@ def test_a_judgement_is_plain_json_whatever_it_says(evidence):
     assert read["verdict"] == judgement.verdict
     assert [signal["name"] for signal in read["signals"]] == list(SIGNALS)
     assert read == judgement.to_dict()
+    assert read["canary_units"] == judgement.canary_units
+    assert [signal["canary_events_all"] for signal in read["signals"]] == [
+        signal.canary_events_all for signal in judgement.signals
+    ]
 
 
 @given(evidences)
@@ -166,7 +215,7 @@ def test_a_signal_that_is_not_judged_is_refused():
 @pytest.mark.alone
 def test_a_look_over_a_rollout_of_many_weights_takes_less_than_a_millisecond():
     evidence = tuple(
-        EpochCounts(epoch, 10_000 * (epoch + 1), ArmCounts(10**6, 900, 3, 40), ArmCounts(10**5, 90, 0, 4))
+        EpochCounts(epoch, 10_000 * (epoch + 1), keyless(10**6, 900, 3, 40), keyless(10**5, 90, 0, 4))
         for epoch in range(20)
     )
     judge(evidence, POLICY)

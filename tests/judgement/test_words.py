@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.judgement.evidence import SIGNALS, ArmCounts, EpochCounts
+from server.judgement.evidence import SIGNALS, ArmCounts, EpochCounts, keyless
 from server.judgement.policy import Policy
 from server.judgement.verdicts import Verdict, judge
 from server.judgement.words import NAMES, in_words, what_would_change_it
@@ -17,7 +17,7 @@ POLICY = Policy()
 
 
 def at_five_percent(stable, canary):
-    return (EpochCounts(1, 50_000, ArmCounts(*stable), ArmCounts(*canary)),)
+    return (EpochCounts(1, 50_000, keyless(*stable), keyless(*canary)),)
 
 
 def said(evidence):
@@ -70,7 +70,7 @@ def test_a_bound_that_is_not_known_is_not_told(stable, canary, bound):
 
 
 def test_one_event_where_the_canary_has_next_to_no_traffic_bounds_nothing():
-    evidence = (EpochCounts(1, 1, ArmCounts(1_000, 1), ArmCounts(0)),)
+    evidence = (EpochCounts(1, 1, keyless(1_000, 1), keyless(0)),)
     assert "too few to bound the ratio of rates" in said(evidence)[1]
 
 
@@ -82,7 +82,7 @@ def test_what_is_said_to_take_it_home_does_and_one_less_does_not(a, b, c, d, e, 
             count = int(match[1].replace(",", ""))
             name = next(name for name in SIGNALS if match[2] in NAMES[name])
             for more, verdict_is in ((count, True), (count - 1, False)):
-                added = EpochCounts(2, 50_000, ArmCounts(), ArmCounts(requests=more, **{name: more}))
+                added = EpochCounts(2, 50_000, ArmCounts(), keyless(requests=more, **{name: more}))
                 assert (judge((*evidence, added), POLICY).verdict is Verdict.WORSE) is verdict_is
 
 
@@ -91,7 +91,7 @@ def test_what_is_said_to_let_it_pass_does_and_one_less_does_not():
     sentence = what_would_change_it(evidence, POLICY)[1]
     count = int(re.match(r"([\d,]+) more canary requests without any event", sentence)[1].replace(",", ""))
     for more, verdict in ((count, Verdict.NOT_WORSE), (count - 1, Verdict.WAIT)):
-        added = EpochCounts(2, 50_000, ArmCounts(), ArmCounts(requests=more))
+        added = EpochCounts(2, 50_000, ArmCounts(), keyless(requests=more))
         assert judge((*evidence, added), POLICY).verdict is verdict
 
 
@@ -103,3 +103,24 @@ def test_a_canary_that_is_home_or_has_no_evidence_has_nothing_that_would_change_
 def test_a_canary_that_passes_is_still_told_what_would_take_it_home():
     (sentence,) = what_would_change_it(at_five_percent((190_000,), (10_000,)), POLICY)
     assert sentence.endswith("would take it home.")
+
+
+def test_a_canary_of_keys_is_told_how_many_it_met_and_what_those_that_failed_did_again():
+    canary = ArmCounts(10_000, 3, 0, 0, 60, 120, 0, 0)
+    verdict, errors, non_finite, _ = said((EpochCounts(1, 50_000, keyless(190_000, 60), canary),))
+    assert verdict.startswith("Not enough evidence in 10,000 canary requests: ")
+    assert errors.startswith("3 errors in 10,000 canary requests of 60 keys against 60 in 190,000 of the stable's: ")
+    assert errors.endswith(" Keys that had failed before add 117 errors of the canary.")
+    assert non_finite == "No non-finite outputs in 10,000 canary requests of 60 keys, nor in 190,000 of the stable's."
+
+
+def test_a_canary_of_too_few_keys_is_told_that_more_keys_are_what_it_wants():
+    evidence = (EpochCounts(1, 50_000, ArmCounts(190_000), ArmCounts(requests=10_000, units=60)),)
+    sentence = what_would_change_it(evidence, POLICY)[1]
+    count = re.fullmatch(
+        r"([\d,]+) more canary requests without any event, each of another key, would show that it is not worse\.",
+        sentence,
+    )
+    more = int(count[1].replace(",", ""))
+    for requests, verdict in ((more, Verdict.NOT_WORSE), (more - 1, Verdict.WAIT)):
+        assert judge((*evidence, EpochCounts(2, 50_000, ArmCounts(), keyless(requests))), POLICY).verdict is verdict

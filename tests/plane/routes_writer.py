@@ -12,8 +12,8 @@ from native.plane.evidence import CELLS_COUNT, open_cell, publish_cell
 from native.plane.layout import Plane
 from native.plane.routes import store_routes
 from native.plane.routing import (
-    CELL_ANSWERED,
     CELL_REQUESTS,
+    CELL_UNITS,
     CELL_WORDS,
     MODELS_MAX,
     ROUTE_WORDS,
@@ -37,7 +37,7 @@ def count(cells, routing, changes):  # type: ignore[no-untyped-def]
     for change in range(1, changes + 1):
         at = open_cell(cells, 3, 1, 1 + change // 1000)
         cells[at + CELL_REQUESTS] += 1
-        for word in range(CELL_ANSWERED, CELL_WORDS):
+        for word in range(CELL_UNITS, CELL_WORDS):
             cells[at + word] = -cells[at + CELL_REQUESTS]
         publish_cell(cells, routing, at)
 

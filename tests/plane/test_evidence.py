@@ -1,4 +1,9 @@
-"""Cells of evidence: whose counts they are, published whole, and a key's first event."""
+"""Cells of evidence: whose counts they are, published whole, and a key's first event and first request."""
+
+import ctypes
+import mmap
+import os
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -9,11 +14,12 @@ from native.plane.evidence import (
     clear_first_events,
     copy_cells,
     first_event,
+    first_request,
     open_cell,
     private_cells,
     publish_cell,
 )
-from native.plane.layout import Plane
+from native.plane.layout import PLANE_TOTAL_BYTES, ROUTING_AT, Plane
 from native.plane.routing import (
     CELL_ERRORS,
     CELL_GENERATION,
@@ -24,7 +30,11 @@ from native.plane.routing import (
     CELLS_KEPT,
     FIRST_EVENTS_BITS,
     MODELS_MAX,
+    ROUTING_WORDS,
     SEATS_MAX,
+    UNITS,
+    UNITS_BITS,
+    UNITS_WORDS,
 )
 from tests.plane.changing import writer
 
@@ -111,10 +121,49 @@ def test_only_the_first_event_of_a_key_counts_until_the_next_rollout(plane: Plan
     assert first_event(plane.routing, 3, 1) == 0
 
 
+def test_a_key_is_met_once_until_the_next_rollout_whether_or_not_it_had_an_event(plane: Plane) -> None:
+    assert first_event(plane.routing, 2, 1) == 1
+    for key in (0, 1, 63, 64, FIRST_EVENTS_BITS, UNITS_BITS - 1, -(2**63) + 5, -1 - UNITS_BITS // 2):
+        assert first_request(plane.routing, 2, key) == 1
+        assert first_request(plane.routing, 2, key) == 0
+        assert first_request(plane.routing, 3, key) == 1, "another model's rollout"
+    assert first_request(plane.routing, 2, UNITS_BITS) == 0, "keys of one bit count as one"
+    clear_first_events(plane, 2)
+    assert first_request(plane.routing, 2, 1) == first_event(plane.routing, 2, 1) == 1
+    assert first_request(plane.routing, 3, 1) == 0
+
+
+def test_no_models_keys_lie_among_anothers_or_beyond_the_plane(plane: Plane) -> None:
+    for model in (0, MODELS_MAX - 1):
+        for key in (0, -1):
+            first_request(plane.routing, model, key)
+    assert np.flatnonzero(plane.routing).tolist() == [
+        UNITS, UNITS + UNITS_WORDS - 1, plane.routing.size - UNITS_WORDS, plane.routing.size - 1,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("note", [first_event, first_request])
+def test_a_key_that_is_known_is_only_read(plane: Plane, note: Callable[[np.ndarray, int, int], int]) -> None:
+    """A write, be it of the bits that are there, would take the cache line from every other worker at each request."""
+    assert note(plane.routing, 0, 5) == 1
+    with mmap.mmap(plane.fd, PLANE_TOTAL_BYTES, prot=mmap.PROT_READ) as memory:
+        address = np.frombuffer(memory, np.int64)[ROUTING_AT:].ctypes.data
+        # Writeable to numpy and Numba, but not to the machine.
+        routing = np.ctypeslib.as_array((ctypes.c_int64 * ROUTING_WORDS).from_address(address))
+        process = os.fork()
+        if process == 0:
+            os._exit(note(routing, 0, 5))
+        assert os.waitpid(process, 0)[1] == 0
+
+
+@pytest.mark.parametrize("note", [first_event, first_request])
 @pytest.mark.parametrize("model", [-1, MODELS_MAX, 2**62])
-def test_a_model_that_does_not_exist_has_no_events(plane: Plane, model: int) -> None:
+def test_a_model_that_does_not_exist_has_no_keys(
+    plane: Plane, model: int, note: Callable[[np.ndarray, int, int], int]
+) -> None:
     before = plane.routing.copy()
-    assert first_event(plane.routing, model, 5) == 0
+    assert note(plane.routing, model, 5) == 0
+    assert note(plane.routing[:-1], 0, 5) == 0, "a plane that is too short"
     assert np.array_equal(before, plane.routing)
 
 

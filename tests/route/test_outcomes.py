@@ -98,18 +98,24 @@ def worker() -> WorkerOfTwo:
 NAN, INF = float("nan"), float("inf")
 
 
+COUNTED = {"requests": 1, "units": 1, "answered": 1, "rows": 1}
+LATE = {"timeouts": 1, "timeouts_all": 1, "failed": 1}
+FAILED = {"errors": 1, "errors_all": 1, "failed": 1}
+NO_NUMBER = {"non_finite": 1, "non_finite_all": 1}
+
+
 @pytest.mark.parametrize(
     ("call", "expected"),
     [
-        (Asked(), {"requests": 1, "answered": 1, "rows": 1}),
-        (Asked(values=(1.0, 2.0)), {"requests": 1, "answered": 1, "rows": 2}),
-        (Asked(values=(1.0, NAN)), {"requests": 1, "non_finite": 1, "answered": 1, "rows": 2}),
-        (Asked(values=(-INF,)), {"requests": 1, "non_finite": 1, "answered": 1, "rows": 1}),
-        (Asked(values=(3.4e38, -3.4e38)), {"requests": 1, "answered": 1, "rows": 2}),
-        (Asked(failed=True), {"requests": 1, "errors": 1, "answered": 1, "failed": 1, "rows": 1}),
-        (Asked(age_ns=1_000), {"requests": 1, "answered": 1, "rows": 1}),
-        (Asked(age_ns=1_001), {"requests": 1, "timeouts": 1, "answered": 1, "failed": 1, "rows": 1}),
-        (Asked(values=(NAN,), age_ns=1_001), {"requests": 1, "non_finite": 1, "answered": 1, "rows": 1}),
+        (Asked(), COUNTED),
+        (Asked(values=(1.0, 2.0)), COUNTED | {"rows": 2}),
+        (Asked(values=(1.0, NAN)), COUNTED | NO_NUMBER | {"rows": 2}),
+        (Asked(values=(-INF,)), COUNTED | NO_NUMBER),
+        (Asked(values=(3.4e38, -3.4e38)), COUNTED | {"rows": 2}),
+        (Asked(failed=True), COUNTED | FAILED),
+        (Asked(age_ns=1_000), COUNTED),
+        (Asked(age_ns=1_001), COUNTED | LATE),
+        (Asked(values=(NAN,), age_ns=1_001), COUNTED | NO_NUMBER),
         (Asked(retry=True, values=(NAN,)), {"answered": 1, "rows": 1}),
         (Asked(pin=PIN_CANARY, failed=True), {"answered": 1, "failed": 1, "rows": 1}),
     ],
@@ -122,19 +128,48 @@ def test_an_outcome_is_counted_once_where_it_belongs(
     assert {place: counts(cell) for place, cell in cells(worker).items()} == {(CANARY, 2): expected}
 
 
-def test_only_a_keys_first_event_is_an_event_and_each_of_its_requests_a_request(worker: WorkerOfTwo) -> None:
-    answer(worker, Asked(key=5), Asked(key=5, values=(NAN,)), Asked(key=5, failed=True), Asked(key=6, failed=True))
+def test_a_key_is_one_unit_with_one_first_event_and_all_its_requests_and_events_are_counted_beside(
+    worker: WorkerOfTwo,
+) -> None:
+    late = Asked(key=6, age_ns=1_001)
+    answer(worker, Asked(key=5), Asked(key=5, values=(NAN,)), *[Asked(key=5, failed=True)] * 2, late, late)
     assert counts(cells(worker)[CANARY, 1]) == {
-        "requests": 4, "errors": 1, "non_finite": 1, "answered": 4, "failed": 2, "rows": 4,
+        "requests": 6, "non_finite": 1, "timeouts": 1, "answered": 6, "failed": 4, "rows": 6,
+        "units": 2, "errors_all": 2, "non_finite_all": 1, "timeouts_all": 2,
     }  # fmt: skip
     clear_first_events(worker.plane, 0)
     answer(worker, Asked(key=5, failed=True))
-    assert counts(cells(worker)[CANARY, 1])["errors"] == 2, "another rollout: the key's first event again"
+    cell = cells(worker)[CANARY, 1]
+    assert (cell.errors, cell.units) == (1, 3), "another rollout: the key's first event and first request again"
 
 
-def test_keyless_events_all_count(worker: WorkerOfTwo) -> None:
+def test_each_keyless_request_is_a_unit_and_each_of_its_events_a_first_one(worker: WorkerOfTwo) -> None:
     answer(worker, *[Asked(values=(NAN,))] * 3)
-    assert counts(cells(worker)[CANARY, 1])["non_finite"] == 3
+    cell = cells(worker)[CANARY, 1]
+    assert (cell.non_finite, cell.non_finite_all, cell.units) == (3, 3, 3)
+
+
+def test_a_key_that_a_higher_weight_moves_to_the_canary_is_a_unit_of_the_canarys(worker: WorkerOfTwo) -> None:
+    worker.route(0)
+    answer(worker, Asked(key=5), Asked(key=5))
+    assert counts(cells(worker)[STABLE, 2]) == {"requests": 2, "answered": 2, "rows": 2}
+    worker.route(1_000_000)
+    answer(worker, Asked(key=5), Asked(key=5))
+    assert (cells(worker)[CANARY, 3].requests, cells(worker)[CANARY, 3].units) == (2, 1)
+
+
+def test_a_key_that_another_worker_met_is_no_unit_again(worker: WorkerOfTwo) -> None:
+    answer(worker, Asked(key=5))
+    successor = WorkerOfTwo(plane=worker.plane)
+    follow_routes(successor.words)
+    answer(successor, Asked(key=5), Asked(key=6))
+    assert (cells(successor)[CANARY, 1].requests, cells(successor)[CANARY, 1].units) == (3, 2)
+
+
+def test_a_retry_or_a_pinned_request_makes_its_key_no_unit(worker: WorkerOfTwo) -> None:
+    worker.route(1_000_000, pin_allowed=True)
+    answer(worker, Asked(key=5, retry=True), Asked(key=5, pin=PIN_CANARY), Asked(key=5))
+    assert (cells(worker)[CANARY, 2].requests, cells(worker)[CANARY, 2].units) == (1, 1)
 
 
 def test_counts_belong_to_the_weights_that_split_the_request(worker: WorkerOfTwo) -> None:
@@ -169,7 +204,7 @@ def test_a_straggler_of_long_gone_weights_takes_no_later_counts_away(worker: Wor
     answer(worker, Asked())
     count_outcome(worker.words, late, EVENT_ERROR)
     publish_evidence(worker.words)
-    assert counts(cells(worker)[CANARY, 1 + CELLS_KEPT]) == {"requests": 1, "answered": 1, "rows": 1}
+    assert counts(cells(worker)[CANARY, 1 + CELLS_KEPT]) == {"requests": 1, "units": 1, "answered": 1, "rows": 1}
 
 
 def test_counts_of_a_worker_that_was_killed_while_it_published_go_on(worker: WorkerOfTwo) -> None:

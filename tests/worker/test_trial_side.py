@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import grpc
@@ -32,7 +33,7 @@ CANARYS, STABLES = (
     [key for key in KEYS if (position(key.encode(), SALT) < HALF) == is_canarys] for is_canarys in (True, False)
 )
 BAD = rows(first=THRESHOLD)
-NOTHING = Cell(*[0] * 15)
+NOTHING = Cell(*[0] * len(fields(Cell)))
 
 Make = Callable[[int], bytes]
 
