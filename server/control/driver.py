@@ -100,7 +100,9 @@ class Driver:
         self.decisions_counted: Counter[tuple[str, str]] = Counter()
         self._appended = 0
         self.journal_box: Outbox[Mapping[str, Any]] = Outbox("journal", self._append, self._alerting("journal"))
-        self.registry_box: Outbox[Projection] = Outbox("registry", self._project, self._alerting("registry"))
+        self.registry_box: Outbox[Projection] = Outbox(
+            "registry", self._project, self._alerting("registry"), independent=True
+        )
         self.states_box: Outbox[tuple[KeptState, ...]] = Outbox(
             "states", self.folder.write_states, self._alerting("states")
         )

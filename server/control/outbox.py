@@ -2,7 +2,8 @@
 
 Used for the journal (every entry, in order) and the registry (the newest document of each model). Always: nothing is
 dropped but what a newer item of the same key replaced; while the far side is down, the outbox waits longer and longer,
-jittered, and says so once; deciding never waits for it.
+jittered, and says so once; deciding never waits for it. Where keys are independent, one that can't be written holds up
+no other: each waits by itself.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from server.control.slow_calls import SlowCalls
@@ -24,8 +26,20 @@ REASON_MAX: Final = 300
 Item = TypeVar("Item")
 
 
+@dataclass
+class _Delay:
+    """After a failure: how long the last wait was, when it is over, and why it is waited."""
+
+    wait_s: float
+    due_s: float
+    reason: str
+
+
 class Outbox(Generic[Item]):
-    """name: for the log. write: blocks, raises what stands in the way. changed: told when failure comes or goes."""
+    """name: for the log. write: blocks, raises what stands in the way. changed: told when failure comes or goes.
+
+    independent: keys need not be written in their order. written: told of each item, once it is.
+    """
 
     def __init__(
         self,
@@ -33,16 +47,21 @@ class Outbox(Generic[Item]):
         write: Callable[[Item], None],
         changed: Callable[[str | None], None],
         *,
+        independent: bool = False,
+        written: Callable[[Item], None] | None = None,
         longest_wait_s: float = LONGEST_WAIT_S,
         random_: random.Random | None = None,
     ) -> None:
         self._name = name
         self._write = write
         self._changed = changed
+        self._independent = independent
+        self._written = written
         self._longest_wait_s = longest_wait_s
         self._random = random_ or random.Random()
         self._calls = SlowCalls(f"roost-{name}")
         self._items: dict[Hashable, Item] = {}
+        self._delays: dict[Hashable, _Delay] = {}  # of keys whose last try failed
         self._arrived = asyncio.Event()
         self._emptied = asyncio.Event()
         self._emptied.set()
@@ -54,7 +73,7 @@ class Outbox(Generic[Item]):
 
     @property
     def failure(self) -> str | None:
-        """Why the last try failed; None where it did not."""
+        """Why the last try failed, of any key that waits for another; None where none does."""
         return self._failure
 
     def put(self, key: Hashable, item: Item) -> None:
@@ -65,25 +84,46 @@ class Outbox(Generic[Item]):
 
     async def run(self) -> None:
         """Writes what comes, for ever."""
-        wait_s = 0.0
         while True:
-            await self._arrived.wait()
-            if wait_s:
-                await asyncio.sleep(wait_s * self._random.uniform(0.5, 1.0))
-            key, item = next(iter(self._items.items()))
+            self._arrived.clear()
+            if not self._items:
+                self._emptied.set()
+                await self._arrived.wait()
+                continue
+            key, wait_s = self._next()
+            if wait_s > 0:
+                await self._rest(wait_s)
+                continue
+            item = self._items[key]
             try:
                 await self._calls.call(lambda item=item: self._write(item))  # type: ignore[misc]
             except Exception as error:  # noqa: BLE001  # whatever it is: it is shown, and tried again
-                wait_s = min(max(FIRST_WAIT_S, 2 * wait_s), self._longest_wait_s)
-                self._fails(error)
+                self._fails(key, error)
                 continue
-            wait_s = 0.0
-            self._succeeds()
             if self._items[key] is item:
                 del self._items[key]
-            if not self._items:
-                self._arrived.clear()
-                self._emptied.set()
+            self._succeeds(key)
+            if self._written is not None:
+                self._written(item)
+
+    def _next(self) -> tuple[Hashable, float]:
+        """What is to be written next, and for how long it must wait yet."""
+        now_s = asyncio.get_running_loop().time()
+        keys = self._items if self._independent else (next(iter(self._items)),)
+        due = {key: self._delays[key].due_s - now_s if key in self._delays else 0.0 for key in keys}
+        key = min(due, key=due.__getitem__)
+        return key, due[key]
+
+    async def _rest(self, wait_s: float) -> None:
+        """Until the next try is due, or something has come that need not wait for it."""
+        if not self._independent:
+            await asyncio.sleep(wait_s)
+            return
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._arrived.wait()
+        except TimeoutError:
+            return
 
     async def drained(self, wait_s: float) -> bool:
         """True once nothing waits; False where that takes longer."""
@@ -94,19 +134,29 @@ class Outbox(Generic[Item]):
             return False
         return True
 
-    def _fails(self, error: Exception) -> None:
+    def _fails(self, key: Hashable, error: Exception) -> None:
         reason = " ".join(f"{error}".split())[:REASON_MAX] or type(error).__name__
+        before = self._delays.get(key)
+        wait_s = min(max(FIRST_WAIT_S, 2 * before.wait_s if before else 0.0), self._longest_wait_s)
+        due_s = asyncio.get_running_loop().time() + wait_s * self._random.uniform(0.5, 1.0)
+        self._delays[key] = _Delay(wait_s, due_s, reason)
         if self._failure is None:
             fields = {"reason": reason, "pending": self.pending}
             log.error(
                 "the %s can't be written: decisions stand, and it is tried again", self._name, extra={"fields": fields}
             )
+        self._tell()
+
+    def _succeeds(self, key: Hashable) -> None:
+        if self._delays.pop(key, None) is None:
+            return
+        if not self._delays:
+            log.info("the %s is written again", self._name, extra={"fields": {"pending": self.pending}})
+        self._tell()
+
+    def _tell(self) -> None:
+        """One reason at a time: that of the key which waits for longest."""
+        reason = next((delay.reason for delay in self._delays.values()), None)
         if reason != self._failure:
             self._failure = reason
             self._changed(reason)
-
-    def _succeeds(self) -> None:
-        if self._failure is not None:
-            self._failure = None
-            log.info("the %s is written again", self._name, extra={"fields": {"pending": self.pending}})
-            self._changed(None)

@@ -1,6 +1,7 @@
 """The driver: what is decided is in the plane, then in the journal and the registry, over every kind of end."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from native.plane.seats import SeatTable
 from protos.roost.v1 import admin_pb2
 from registry_client.folder import FolderRegistry
 from server.control.journal_file import JournalFile
+from server.control.registry_projection import Projection
 from server.lifecycle.documents import TAG, read_document
 from server.lifecycle.journal import verify
 from server.settings import Settings
@@ -328,3 +330,15 @@ async def test_two_servers_of_one_state_folder_do_not_mix_their_journals(world: 
             await second.until(lambda: "journal" in second.driver.alerts)
             assert "another server" in second.driver.alerts["journal"]
             assert world.kinds() == ["started"]
+
+
+async def test_a_model_that_the_registry_refuses_keeps_no_other_model_from_being_told(world: World) -> None:
+    async with serving(world.settings, world.plane, world.digests[0]) as server:
+        driver = server.driver
+        refused = replace(driver.kept(NAME), model=replace(driver.state(NAME), name="not-in-the-registry"))
+        driver.registry_box.put("not-in-the-registry", Projection(refused, ""))
+        await server.until(lambda: "registry" in driver.alerts)
+        await deploy(server)
+        await server.until(lambda: world.aliases() == {"stable": 1, "canary": 2})
+        assert "registry" in driver.alerts
+        await server.until(lambda: driver.registry_box.pending == 1)

@@ -87,3 +87,54 @@ async def test_it_waits_longer_and_longer_between_tries(far: FarSide) -> None:
     await asyncio.sleep(0.7)
     assert 1 <= far.tries <= 5
     await stop(task)
+
+
+async def test_a_key_that_cannot_be_written_holds_up_no_other_and_waits_longer_and_longer_by_itself() -> None:
+    tries: list[str] = []
+    told: list[str | None] = []
+
+    def write(item: str) -> None:
+        tries.append(item)
+        if item.startswith("bad") and "mended" not in item:
+            raise OSError(5, f"{item}: no such model")
+
+    outbox = Outbox("registry", write, told.append, independent=True)
+    task = await run_with(outbox)
+    outbox.put("bad", "bad1")
+    outbox.put("good", "good1")
+    loop = asyncio.get_running_loop()
+    until = loop.time() + 0.7
+    number = 1
+    while loop.time() < until:
+        if f"good{number}" in tries:
+            number += 1
+            outbox.put("good", f"good{number}")
+            outbox.put("bad", f"bad{number}")  # newer ones do not hurry it
+        await asyncio.sleep(0.005)
+    good = [item for item in tries if item.startswith("good")]
+    assert good == [f"good{one}" for one in range(1, len(good) + 1)], "in order"
+    assert len(good) > 20, "it waited for nobody"
+    assert 1 <= len(tries) - len(good) <= 5
+    assert outbox.failure is not None
+    assert "no such model" in outbox.failure
+    assert outbox.pending <= 2
+    outbox.put("bad", "bad, mended")
+    assert await outbox.drained(10)
+    assert tries[-1] == "bad, mended"
+    assert told[-1] is None
+    assert told.count(None) == 1, "what others achieve does not end its alert"
+    await stop(task)
+
+
+async def test_all_keys_are_tried_again_while_the_far_side_is_down(far: FarSide) -> None:
+    outbox = Outbox("registry", far.write, lambda _: None, independent=True, longest_wait_s=0.02)
+    far.down = True
+    task = await run_with(outbox)
+    for key in "abc":
+        outbox.put(key, key)
+    await asyncio.sleep(0.2)
+    assert not await outbox.drained(0)
+    far.down = False
+    assert await outbox.drained(5)
+    assert sorted(far.written) == ["a", "b", "c"]
+    await stop(task)
