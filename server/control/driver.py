@@ -30,7 +30,7 @@ from server.control.loading import ArtifactLoader, LoadRefused, TryArtifact
 from server.control.outbox import Outbox
 from server.control.plane_lock import own_plane
 from server.control.recovery import NOTES, begin, follow, missing, requests_of
-from server.control.registry_projection import Projection, project
+from server.control.registry_projection import Anchor, anchor, project
 from server.control.route_publisher import RoutePublisher
 from server.control.routes_wanted import wanted_route
 from server.control.seating import Seating
@@ -99,8 +99,10 @@ class Driver:
         self._entries: list[Mapping[str, Any]] = []
         self.decisions_counted: Counter[tuple[str, str]] = Counter()
         self._appended = 0
-        self.journal_box: Outbox[Mapping[str, Any]] = Outbox("journal", self._append, self._alerting("journal"))
-        self.registry_box: Outbox[Projection] = Outbox(
+        self.journal_box: Outbox[Mapping[str, Any]] = Outbox(
+            "journal", self._append, self._alerting("journal"), written=self._anchor
+        )
+        self.registry_box: Outbox[KeptState | Anchor] = Outbox(
             "registry", self._project, self._alerting("registry"), independent=True
         )
         self.states_box: Outbox[tuple[KeptState, ...]] = Outbox(
@@ -122,6 +124,8 @@ class Driver:
         else:
             self._follow(kept, lines)
         self.requests_done = requests_of([*(line.entry for line in lines), *self._entries])
+        if lines:
+            self._anchor(lines[-1].entry)  # the one before may have been killed between the line and its anchor
         for name, served in self.models.items():
             self._load_what_is_needed(name, served)
         self._keep_states()
@@ -137,6 +141,7 @@ class Driver:
         for task in self._loads.values():
             task.cancel()
         self.evidence_box.put("evidence", self.book.encode())
+        await self.journal_box.drained(STOP_WAIT_S)  # first: what it has written is told the registry
         await asyncio.gather(*(box.drained(STOP_WAIT_S) for box in self.boxes.values()))
         self._lock.release()
 
@@ -292,8 +297,15 @@ class Driver:
 
     def _tell_registry(self, served: Served) -> None:
         if served.in_registry:
-            head = "" if self.journal is None else str(self.journal.head)
-            self.registry_box.put(served.name, Projection(self._kept[served.name], head))
+            self.registry_box.put(served.name, self._kept[served.name])
+
+    def _anchor(self, entry: Mapping[str, Any]) -> None:
+        """The journal's head into the registry, once the entry is on disk: at its model, or at one that is there."""
+        held = [name for name, served in self.models.items() if served.in_registry]
+        if held and self.journal is not None:
+            name = str(entry.get("model"))
+            name = name if name in held else held[0]
+            self.registry_box.put(("journal", name), Anchor(name, str(self.journal.head)))
 
     def _keep_states(self) -> None:
         self.states_box.put("states", tuple(self._kept[name] for name in self.models))
@@ -408,8 +420,11 @@ class Driver:
         if self.journal is not None:
             self.journal.append(entry)
 
-    def _project(self, projection: Projection) -> None:
-        project(self.source.opened(), projection)
+    def _project(self, told: KeptState | Anchor) -> None:
+        if isinstance(told, Anchor):
+            anchor(self.source.opened(), told)
+        else:
+            project(self.source.opened(), told)
 
     def _alerting(self, key: str) -> Callable[[str | None], None]:
         return lambda reason: self.alert(key, reason)

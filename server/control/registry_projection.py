@@ -1,7 +1,8 @@
 """What the registry is told of a model: aliases, the rollout document, the journal's head.
 
-Written through an outbox after each decision; blocks. Always: it says what the newest state says, however often it was
-down in between; what other servers of the fleet put in quarantine stays in the document, unless it was released here.
+Written through an outbox, the state after each decision and the head after each line of the journal; blocks. Always: it
+says what the newest state says, however often it was down in between; what other servers of the fleet put in quarantine
+stays in the document, unless it was released here.
 """
 
 from __future__ import annotations
@@ -21,21 +22,24 @@ ALIASES: Final = ("stable", "canary", "last_safe")
 
 
 @dataclass(frozen=True)
-class Projection:
-    """journal_head: as an anchor, "" where there is no journal."""
+class Anchor:
+    """head: of the journal, behind its last line; kept at the model that the line is about."""
 
-    kept: KeptState
-    journal_head: str
+    model: str
+    head: str
 
 
-def project(registry: Registry, projection: Projection) -> None:
+def anchor(registry: Registry, anchored: Anchor) -> None:
     """Raises ArtifactError, OSError and whatever else the registry's client does."""
-    model = projection.kept.model
+    registry.set_model_tag(anchored.model, JOURNAL_TAG, anchored.head)
+
+
+def project(registry: Registry, kept: KeptState) -> None:
+    """Raises ArtifactError, OSError and whatever else the registry's client does."""
+    model = kept.model
     tags = registry.model_tags(model.name)
-    document = _with_the_fleets(document_of(model), tags, projection.kept.released)
+    document = _with_the_fleets(document_of(model), tags, kept.released)
     registry.set_model_tag(model.name, TAG, document.to_text())
-    if projection.journal_head:
-        registry.set_model_tag(model.name, JOURNAL_TAG, projection.journal_head)
     pointed = {alias: version.version for version in registry.versions(model.name) for alias in version.aliases}
     for alias, artifact in _aliases(model).items():
         wanted = None if artifact is None else int(artifact.version)

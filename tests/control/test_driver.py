@@ -12,8 +12,9 @@ from native.plane.seats import SeatTable
 from protos.roost.v1 import admin_pb2
 from registry_client.folder import FolderRegistry
 from server.control.journal_file import JournalFile
-from server.control.registry_projection import Projection
+from server.control.registry_projection import JOURNAL_TAG
 from server.lifecycle.documents import TAG, read_document
+from server.lifecycle.events import Incident
 from server.lifecycle.journal import verify
 from server.settings import Settings
 from tests.control.driven_server import (
@@ -336,9 +337,40 @@ async def test_a_model_that_the_registry_refuses_keeps_no_other_model_from_being
     async with serving(world.settings, world.plane, world.digests[0]) as server:
         driver = server.driver
         refused = replace(driver.kept(NAME), model=replace(driver.state(NAME), name="not-in-the-registry"))
-        driver.registry_box.put("not-in-the-registry", Projection(refused, ""))
+        driver.registry_box.put("not-in-the-registry", refused)
         await server.until(lambda: "registry" in driver.alerts)
         await deploy(server)
         await server.until(lambda: world.aliases() == {"stable": 1, "canary": 2})
         assert "registry" in driver.alerts
         await server.until(lambda: driver.registry_box.pending == 1)
+
+
+async def test_the_anchored_head_is_the_journals_after_decisions_and_notes_and_a_kill(world: World) -> None:
+    journal = JournalFile(world.folder / "state")
+
+    def head() -> str:
+        return str(verify(journal.path.read_bytes()))
+
+    def anchored() -> str:
+        return world.registry.model_tags(NAME)[JOURNAL_TAG]
+
+    async with serving(world.settings, world.plane, world.digests[0]) as server:
+        await written(server)
+        assert anchored() == head(), "of a start"
+        await deploy(server)
+        await server.stub.SetTrafficWeights(
+            admin_pb2.SetTrafficWeightsRequest(operation=operation(), model=NAME, canary_ppm=500_000)
+        )
+        await written(server)
+        assert anchored() == head(), "of decisions"
+        now_ns, at_utc = server.driver.now()
+        incident = Incident(now_ns=now_ns, at_utc=at_utc, digest=world.digests[0], detail="a worker ended")
+        await server.driver.apply(NAME, incident)
+        await written(server)
+        assert world.kinds()[-1] == "incident"
+        assert anchored() == head(), "of a note"
+        workers = server.workers
+    world.registry.set_model_tag(NAME, JOURNAL_TAG, "1:killed before the anchor was written")
+    async with serving(world.settings, world.plane, world.digests[0], workers=workers) as server:
+        await written(server)
+        assert anchored() == head(), "of what the one before had written"
