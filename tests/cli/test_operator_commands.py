@@ -407,7 +407,7 @@ def test_evidence_is_words_and_then_counts(admin: ScriptedAdmin) -> None:
                 weight_epoch=2,
                 canary_ppm=50_000,
                 stable=admin_pb2.ArmCounts(requests=19_000, errors=19),
-                canary=admin_pb2.ArmCounts(requests=1_000, timeouts=2),
+                canary=admin_pb2.ArmCounts(requests=1_000, units=321, timeouts=2, timeouts_all=654),
             )
         ],
         signals=[
@@ -416,7 +416,7 @@ def test_evidence_is_words_and_then_counts(admin: ScriptedAdmin) -> None:
     )
     result = run(admin.address, "evidence", "churn")
     assert result.stdout.startswith("churn, version 4:\nNot enough evidence yet.\n")
-    for text in ("95 %", "5 %", "19,000", "1,000", "non-finite", "0.25", "12.5", "0 to no bound"):
+    for text in ("95 %", "5 %", "19,000", "1,000", "321", "2 of 654", "non-finite", "0.25", "12.5", "0 to no bound"):
         assert text in result.stdout
 
 

@@ -9,14 +9,16 @@ import pytest
 
 from native.plane.evidence import Cell
 from native.plane.routes import Route, SeatRef
+from protos.roost.v1 import admin_pb2
 from server.control.evidence_book import KEPT_OPEN, EvidenceBook
 from server.control.judging import look
+from server.control.operations.replies import evidence_reply
 from server.control.state_folder import StateFolder
 from server.judgement.evidence import COUNTED, ArmCounts, keyless
 from server.judgement.policy import Policy
 from server.judgement.verdicts import Verdict
 
-STABLE, CANARY = SeatRef(0, 1), SeatRef(1, 1)
+ARMS = STABLE, CANARY = SeatRef(0, 1), SeatRef(1, 1)
 DIGEST = "c" * 64
 
 
@@ -108,6 +110,16 @@ def test_each_count_of_a_cell_is_kept_by_its_name() -> None:
         assert [record.canary for record in EvidenceBook.decode(read.encode(), "third").records("m", DIGEST)] == [
             expected
         ]
+
+
+def test_operators_are_told_each_count_by_its_name() -> None:
+    book = book_with(5)
+    named = {name: number for number, name in enumerate(COUNTED, start=1)}
+    shown = dict.fromkeys((field.name for field in fields(Cell)), 0) | named
+    book.collect([Cell(**shown | {"seat": ref.seat, "generation": ref.generation, "weight_epoch": 5}) for ref in ARMS])
+    reply = evidence_reply("m", look(book, Policy(), "m", DIGEST, "2", 5), [])
+    (epoch,) = reply.epochs
+    assert epoch.stable == epoch.canary == admin_pb2.ArmCounts(**named)
 
 
 OLD = {

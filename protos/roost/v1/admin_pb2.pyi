@@ -295,16 +295,24 @@ class EpochCounts(_message.Message):
     def __init__(self, weight_epoch: _Optional[int] = ..., canary_ppm: _Optional[int] = ..., stable: _Optional[_Union[ArmCounts, _Mapping]] = ..., canary: _Optional[_Union[ArmCounts, _Mapping]] = ...) -> None: ...
 
 class ArmCounts(_message.Message):
-    __slots__ = ("requests", "errors", "non_finite", "timeouts")
+    __slots__ = ("requests", "errors", "non_finite", "timeouts", "units", "errors_all", "non_finite_all", "timeouts_all")
     REQUESTS_FIELD_NUMBER: _ClassVar[int]
     ERRORS_FIELD_NUMBER: _ClassVar[int]
     NON_FINITE_FIELD_NUMBER: _ClassVar[int]
     TIMEOUTS_FIELD_NUMBER: _ClassVar[int]
+    UNITS_FIELD_NUMBER: _ClassVar[int]
+    ERRORS_ALL_FIELD_NUMBER: _ClassVar[int]
+    NON_FINITE_ALL_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUTS_ALL_FIELD_NUMBER: _ClassVar[int]
     requests: int
     errors: int
     non_finite: int
     timeouts: int
-    def __init__(self, requests: _Optional[int] = ..., errors: _Optional[int] = ..., non_finite: _Optional[int] = ..., timeouts: _Optional[int] = ...) -> None: ...
+    units: int
+    errors_all: int
+    non_finite_all: int
+    timeouts_all: int
+    def __init__(self, requests: _Optional[int] = ..., errors: _Optional[int] = ..., non_finite: _Optional[int] = ..., timeouts: _Optional[int] = ..., units: _Optional[int] = ..., errors_all: _Optional[int] = ..., non_finite_all: _Optional[int] = ..., timeouts_all: _Optional[int] = ...) -> None: ...
 
 class SignalEvidence(_message.Message):
     __slots__ = ("name", "stable_events", "canary_events", "e_worse", "e_not_worse", "odds_ratio_low", "odds_ratio_high")

@@ -46,11 +46,15 @@ def _cells(model: admin_pb2.ModelState) -> dict[str, str]:
 
 def print_evidence(reply: admin_pb2.GetEvidenceReply) -> None:
     """Counts while each pair of weights stood, then what they say of each signal."""
-    counted = Table("share", "arm", "requests", "errors", "non-finite", "timeouts", box=BOX)
+    counted = Table("share", "arm", "requests", "units", "errors", "non-finite", "timeouts", box=BOX)
     for epoch in reply.epochs:
         for name, arm in (("stable", epoch.stable), ("canary", epoch.canary)):
             weight = share(epoch.canary_ppm) if name == "canary" else share(1_000_000 - epoch.canary_ppm)
-            _add(counted, weight, name, *(f"{n:,}" for n in (arm.requests, arm.errors, arm.non_finite, arm.timeouts)))
+            of_kinds = (
+                (arm.errors, arm.errors_all), (arm.non_finite, arm.non_finite_all), (arm.timeouts, arm.timeouts_all),
+            )  # fmt: skip
+            units = f"{arm.units:,}" if name == "canary" else ""
+            _add(counted, weight, name, f"{arm.requests:,}", units, *(_first_of(*counts) for counts in of_kinds))
     signals = Table("signal", "stable", "canary", "E worse", "E not worse", "odds ratio", box=BOX)
     for signal in reply.signals:
         high = f"{signal.odds_ratio_high:.3g}" if signal.odds_ratio_high < 1e300 else "no bound"
@@ -62,6 +66,11 @@ def print_evidence(reply: admin_pb2.GetEvidenceReply) -> None:
     for table in (counted, signals):
         if table.row_count:
             _console().print(table)
+
+
+def _first_of(first: int, each: int) -> str:
+    """First events of keys, of all events where there are more."""
+    return f"{first:,} of {each:,}" if each > first else f"{first:,}"
 
 
 def _console() -> Console:

@@ -11,6 +11,7 @@ from protos.roost.v1 import admin_pb2
 from server.control.driver import Driver
 from server.control.event_log import LoggedEvent
 from server.control.judging import Look
+from server.judgement.evidence import COUNTED
 from server.lifecycle.explain import share
 from server.lifecycle.journal import Line, encode
 from server.lifecycle.plan import Promotion
@@ -106,8 +107,8 @@ def evidence_reply(name: str, seen: Look | None, words: Iterable[str]) -> admin_
     for counts in seen.evidence:
         epoch = reply.epochs.add(weight_epoch=counts.epoch, canary_ppm=counts.canary_weight_ppm)
         for arm, counted in ((epoch.stable, counts.stable), (epoch.canary, counts.canary)):
-            arm.requests, arm.errors = counted.requests, counted.errors
-            arm.non_finite, arm.timeouts = counted.non_finite, counted.timeouts
+            for field in COUNTED:
+                setattr(arm, field, getattr(counted, field))
     for signal in seen.judgement.signals:
         reply.signals.add(
             name=signal.name,
