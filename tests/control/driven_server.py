@@ -187,9 +187,15 @@ def new_plane(workers: int = 2, boot: int = 1) -> Plane:
 
 @contextlib.asynccontextmanager
 async def serving(
-    settings: Settings, plane: Plane, pin_digest: str, version: str = "1", *, workers: Workers | None = None
+    settings: Settings,
+    plane: Plane,
+    pin_digest: str,
+    version: str = "1",
+    *,
+    workers: Workers | None = None,
+    others: Sequence[ModelPin] = (),
 ) -> AsyncIterator[DrivenServer]:
-    """A control process's life; ends as a kill would end it, without `stop`."""
+    """A control process's life; ends as a kill would end it, without `stop`. others: pins of the other models."""
     played = workers or Workers(plane)
     refused: dict[str, str] = {}
 
@@ -201,7 +207,7 @@ async def serving(
     driver = Driver(
         plane,
         settings,
-        [ModelPin(name=NAME, version=version, digest=pin_digest)],
+        [ModelPin(name=NAME, version=version, digest=pin_digest), *others],
         ArtifactSource(settings.registry),
         trial,
     )

@@ -12,7 +12,9 @@ from grpc import aio
 from protos.roost.v1 import admin_pb2, admin_pb2_grpc
 from server.control.operations import servicer
 from server.control.operations.servicer import AdminServicer
-from tests.control.driven_server import NAME, DrivenServer, new_plane, operation, push, serving, settings_of
+from server.processes import ModelPin
+from server.settings import Settings
+from tests.control.driven_server import NAME, DrivenServer, Workers, new_plane, operation, push, serving, settings_of
 
 pb = admin_pb2
 MUTATING: dict[str, Callable[[pb.Operation | None, str], Any]] = {
@@ -262,3 +264,52 @@ async def test_a_shadow_is_set_and_lifted(world: World) -> None:
         server.refused[world.digests[1]] = "took more than its memory"
         request = pb.SetShadowRequest(operation=operation(), model=NAME, version="2")
         assert "took more than its memory" in (await refused(server, "SetShadow", request))[1]
+
+
+@pytest.mark.parametrize("cut_at", [1, 2, 3])
+@pytest.mark.parametrize("method", ["Freeze", "Quarantine"])
+async def test_what_a_crash_cut_off_among_many_models_is_finished_when_it_is_asked_again(
+    world: World, method: str, cut_at: int
+) -> None:
+    others = [ModelPin(name=name, version="1", digest=world.digests[0]) for name in ("second", "third")]
+    files = [{"name": pin.name, "onnx": "model.onnx"} for pin in others]
+    settings = Settings.model_validate({**world.settings.model_dump(), "models": [{"name": NAME}, *files]})
+    plane = new_plane()
+
+    def living(workers: Workers | None = None):  # type: ignore[no-untyped-def]
+        return serving(settings, plane, world.digests[0], workers=workers, others=others)
+
+    async def ask(server: DrivenServer) -> Any:
+        who = operation("all-of-them")
+        if method == "Freeze":
+            return await server.stub.Freeze(pb.FreezeRequest(operation=who))
+        return await server.stub.Quarantine(pb.QuarantineRequest(operation=who, digest=world.digests[0]))
+
+    def done(server: DrivenServer) -> list[bool]:
+        states = [server.driver.state(name) for name in server.driver.models]
+        return [state.frozen if method == "Freeze" else world.digests[0] in state.quarantine for state in states]
+
+    async with living() as server:
+        publish, count = server.driver.publisher.publish_soon, iter(range(1, 9))
+
+        async def publish_until_killed(*args: Any, **named: Any) -> int:
+            if next(count) == cut_at:
+                await asyncio.Event().wait()
+            return await publish(*args, **named)
+
+        server.driver.publisher.publish_soon = publish_until_killed
+        call = asyncio.ensure_future(ask(server))
+        await server.until(lambda: sum(done(server)) == cut_at - 1)
+        workers = server.workers
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+    async with living(workers) as server:
+        assert sum(done(server)) == cut_at - 1
+        reply = await ask(server)
+        assert not reply.replayed
+        assert all(done(server)), done(server)
+        workers = server.workers
+    async with living(workers) as server:
+        reply = await ask(server)
+        assert reply.replayed, "all of it is done, and remembered over a restart"
+        assert [state.name for state in reply.models] == [NAME, "second", "third"]

@@ -133,6 +133,11 @@ class Commands:
             hint="`roost status` lists them. One that no model knows yet: name the model, and give all 64 digits.",
         )  # fmt: skip
 
+    def knowing(self, prefix: str) -> list[str]:
+        """The models that know such a digest, in whichever place."""
+        known = {name: self._digests(name, in_quarantine=False) for name in self._driver.models}
+        return [name for name, digests in known.items() if any(digest.startswith(prefix) for digest in digests)]
+
     def _digests(self, name: str, *, in_quarantine: bool) -> set[str]:
         model = self._driver.state(name)
         if in_quarantine:

@@ -241,13 +241,16 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
     ) -> admin_pb2.OperationReply:
         """One event for each of the models."""
         about = [self._commands.served(name).name for name in names]
+        return await self._once(request, about, lambda who, print_: self._each(about, who, print_, make, **values))
 
-        async def act(who: Who, print_: str) -> None:
-            self._one_revision(who, about)
-            for name in about:
-                await self._commands.ask(name, who, print_, make, **values)
-
-        return await self._once(request, about, act)
+    async def _each(
+        self, names: list[str], who: Who, print_: str, make: Callable[..., events.Request], **values: Any
+    ) -> None:
+        """Only the last model's entry says that the request is done: cut off before it, the rest is done when it is
+        made again."""
+        self._one_revision(who, names)
+        for name in names:
+            await self._commands.ask(name, who, print_ if name == names[-1] else "", make, **values)
 
     async def _once(
         self, request: Any, names: list[str], act: Callable[[Who, str], Awaitable[ModelState | None]]
@@ -269,14 +272,15 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
         prefix = read_digest(request.digest)
         if request.model:
             self._commands.served(request.model)
-        about: list[str] = []
+        # Where it was done before a restart, nothing is looked up again: the answer is about all that know the digest.
+        about = [request.model] if request.model else self._commands.knowing(prefix)
 
         async def act(who: Who, print_: str) -> None:
             digest, names = self._commands.digest_of(prefix, request.model, in_quarantine=in_quarantine)
-            about.extend(names)
-            self._one_revision(who, about)
-            for name in names:
-                await self._commands.ask(name, who, print_, make, digest=digest)
+            about[:] = names
+            # What an earlier try has done is left as it is, unless it is all: then the refusal says so.
+            open_ = [name for name in names if (digest in self._driver.state(name).quarantine) is in_quarantine]
+            await self._each(open_ or list(names), who, print_, make, digest=digest)
 
         return await self._once(request, about, act)
 
