@@ -26,7 +26,7 @@ from server.control.event_log import EventLog, utc_text
 from server.control.incidents import IncidentWatch
 from server.control.journal_file import JournalFile
 from server.control.judging import Look
-from server.control.loading import ArtifactLoader, LoadRefused, TryArtifact
+from server.control.loading import ArtifactLoader, LoadRefused, NoWorkers, TryArtifact
 from server.control.outbox import Outbox
 from server.control.plane_lock import own_plane
 from server.control.recovery import NOTES, begin, follow, missing, requests_of
@@ -319,12 +319,11 @@ class Driver:
     async def _load(self, served: Served, artifact: Artifact) -> None:
         name, what = served.name, f"version {artifact.version} ({artifact.digest[:12]})"
         self.events.append("loading", f"{what} is being loaded", model=name)
-        stable = self.state(name).stable
+        refusal, unavailable = None, False
         try:
-            await self._loader.load(served.index, name, artifact, None if stable is None else stable.digest)
-            refusal = None
+            await self._load_patiently(served, artifact)
         except LoadRefused as error:
-            refusal = str(error)
+            refusal, unavailable = str(error), isinstance(error, NoWorkers)
         except Exception as error:
             log.exception("a load failed in a way that nobody foresaw")
             refusal = f"a fault of ours ({error!r}); the log has more"
@@ -339,8 +338,22 @@ class Driver:
         else:
             log.warning("%s is refused", what, extra={"fields": {"model": name, "reason": refusal}})
             self.events.append("load_failed", f"{what} is refused: {refusal}", model=name)
-            failed = LoadFailed(now_ns=now_ns, at_utc=at_utc, digest=artifact.digest, reason=refusal)
+            failed = LoadFailed(
+                now_ns=now_ns, at_utc=at_utc, digest=artifact.digest, reason=refusal, unavailable=unavailable
+            )
             await self.apply(name, failed)
+
+    async def _load_patiently(self, served: Served, artifact: Artifact) -> None:
+        """What is on trial is refused where no worker serves; what is to serve is waited for, as long as it takes."""
+        while True:
+            model = self.state(served.name)
+            stable = None if model.stable is None else model.stable.digest
+            try:
+                return await self._loader.load(served.index, served.name, artifact, stable)
+            except NoWorkers as error:
+                if artifact in self.state(served.name).on_trial:
+                    raise
+                self.events.append("loading", f"version {artifact.version} waits: {error}", model=served.name)
 
     def _unload(self, served: Served, artifact: Artifact) -> None:
         task = self._loads.pop((served.name, artifact.digest), None)

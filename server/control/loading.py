@@ -29,6 +29,10 @@ class LoadRefused(RuntimeError):
     """Why the artifact can't be served, in one line."""
 
 
+class NoWorkers(LoadRefused):
+    """Nobody serves who could hold it: no fault of the artifact's."""
+
+
 @dataclass(frozen=True)
 class TrialOutcome:
     """ok: False with the reason, in one line. rss_bytes: what it took to hold the artifact."""
@@ -68,7 +72,7 @@ class ArtifactLoader:
         self._try_artifact = try_artifact
 
     async def load(self, model: int, name: str, artifact: Artifact, stable_digest: str | None) -> None:
-        """Returns once every worker that serves holds it. Raises LoadRefused."""
+        """Returns once every worker that serves holds it. Raises LoadRefused; NoWorkers where none did in time."""
         if self._seating.find(model, artifact.digest) is None:
             await self._cached(name, artifact)
             await self._tried(TrialTask(name, artifact, stable_digest))
@@ -115,8 +119,13 @@ class ArtifactLoader:
                 return
             if holding.standing is Standing.FAILED:
                 raise LoadRefused(holding.failure)
-            # Without a worker that serves, nothing can become ready: that is not this version's fault.
-            if loop.time() >= until and holding.serving:
+            if loop.time() >= until and not holding.serving:
+                raise NoWorkers(
+                    f"workers: expected one that serves within {self._settings.load_timeout_s:g} s "
+                    "(trial.load_timeout_s), got none. See /health/ready and the workers' log; ask again when "
+                    "they serve."
+                )
+            if loop.time() >= until:
                 raise LoadRefused(
                     f"workers: expected all to hold it within {self._settings.load_timeout_s:g} s "
                     f"(trial.load_timeout_s), got {holding.ready} of {holding.serving}."

@@ -106,10 +106,14 @@ class Loaded(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class LoadFailed(Event):
-    """It can't be served: not what the registry says, refused by the loader, or by a worker."""
+    """It can't be served: not what the registry says, refused by the loader, or by a worker.
+
+    unavailable: for want of a worker, so that it may well be asked for again.
+    """
 
     digest: str
     reason: str
+    unavailable: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

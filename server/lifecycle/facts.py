@@ -42,7 +42,9 @@ def loaded(model: ModelState, event: events.Loaded) -> Outcome:
 
 
 def load_failed(model: ModelState, event: events.LoadFailed) -> Outcome:
-    evidence = {"failure": event.reason}
+    evidence: dict[str, Any] = {"failure": event.reason}
+    if event.unavailable:
+        evidence["unavailable"] = True
     if model.canary is not None and model.canary.artifact.digest == event.digest:
         return decided(model, event, "canary_refused", evidence, urgent=True, canary=None)
     if model.shadow is not None and model.shadow.digest == event.digest:

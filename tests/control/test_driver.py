@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from grpc import aio
 
-from native.plane.layout import HEADER_CRASH_GENERATION, HEADER_CRASH_SEAT, HEADER_CRASHES, Plane
+from native.plane.layout import HEADER_CRASH_GENERATION, HEADER_CRASH_SEAT, HEADER_CRASHES, Plane, WorkerState
 from native.plane.seats import SeatTable
 from protos.roost.v1 import admin_pb2
 from registry_client.folder import FolderRegistry
@@ -374,3 +374,46 @@ async def test_the_anchored_head_is_the_journals_after_decisions_and_notes_and_a
     async with serving(world.settings, world.plane, world.digests[0], workers=workers) as server:
         await written(server)
         assert anchored() == head(), "of what the one before had written"
+
+
+@pytest.mark.parametrize("what", ["canary", "shadow"])
+async def test_a_load_that_no_worker_is_there_for_is_refused_in_time_and_journalled_and_its_seat_is_free(
+    world: World, what: str
+) -> None:
+    settings = world.settings.model_copy(
+        update={"trial": world.settings.trial.model_copy(update={"load_timeout_s": 0.1})}
+    )
+    async with serving(settings, world.plane, world.digests[0]) as server:
+        for index in range(world.plane.workers):
+            world.plane.block(index).enter(WorkerState.DEAD)
+        shadow = admin_pb2.SetShadowRequest(operation=operation(), model=NAME, version="2")
+        with pytest.raises(aio.AioRpcError, match="workers: expected one that serves") as error:
+            await (deploy(server) if what == "canary" else server.stub.SetShadow(shadow))
+        assert error.value.code().name == "UNAVAILABLE"
+        assert "trial.load_timeout_s" in str(error.value.details())
+        assert server.driver.seating.find(0, world.digests[1]) is None
+        await written(server)
+        assert world.kinds()[-1] == f"{what}_refused"
+        for index in range(world.plane.workers):
+            world.plane.block(index).enter(WorkerState.READY)
+        assert (await deploy(server)).canary.version == "2"
+
+
+async def test_what_is_to_serve_waits_for_the_workers_as_long_as_it_takes(world: World) -> None:
+    settings = world.settings.model_copy(
+        update={"trial": world.settings.trial.model_copy(update={"load_timeout_s": 0.3})}
+    )
+    async with serving(settings, world.plane, world.digests[0]) as server:
+        await server.until(lambda: len(server.driver.state(NAME).known) == 3)
+        for index in range(world.plane.workers):
+            world.plane.block(index).enter(WorkerState.DEAD)
+        await server.stub.Quarantine(
+            admin_pb2.QuarantineRequest(operation=operation(), digest=world.digests[0], model=NAME)
+        )
+        await asyncio.sleep(0.8)
+        coming = server.driver.state(NAME).coming
+        assert coming is not None
+        assert coming.digest == world.digests[2], "the newest one was not given up"
+        for index in range(world.plane.workers):
+            world.plane.block(index).enter(WorkerState.READY)
+        await server.until(lambda: server.digest("stable") == world.digests[2])

@@ -196,9 +196,10 @@ class Commands:
             await self._driver.changed()
         entry = self._driver.last_entries.get(name, {})
         if entry.get("kind") == refusal:
-            reason = (entry.get("evidence") or {}).get("failure", "it can't be served")
+            evidence = entry.get("evidence") or {}
+            reason = evidence.get("failure", "it can't be served")
             raise OperationRefused(
-                grpc.StatusCode.FAILED_PRECONDITION,
+                grpc.StatusCode.UNAVAILABLE if evidence.get("unavailable") else grpc.StatusCode.FAILED_PRECONDITION,
                 f"version {artifact.version}: {reason} Traffic was not touched.",
             )
         now = self._driver.state(name)
