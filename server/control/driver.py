@@ -86,6 +86,7 @@ class Driver:
         self.last_looks: dict[str, Look] = {}  # of the last canary each
         self.aliases: dict[str, Mapping[str, tuple[str, ...]]] = {}  # the registry's, by model and version
         self.last_entries: dict[str, Mapping[str, Any]] = {}
+        self._first_events: dict[str, str] = {}  # whose the plane's are, by model, as far as it is known here
         self.requests_done: tuple[tuple[str, str], ...] = ()
         self.folder = StateFolder(settings.lifecycle.state if with_registry else None)
         self.journal = JournalFile(settings.lifecycle.state) if with_registry else None
@@ -273,9 +274,10 @@ class Driver:
         self.collect()
         route = self._route(served, kept.model)
         canary = kept.model.canary.artifact.digest if kept.model.canary is not None else None
+        fresh = [served.index] if route.canary is not None and self._begins_anew(served, canary) else []
         self.book.begin(served.index, served.name, canary, route)
         text = decision_text(Decision(entry, _document(served.index, kept)))
-        await self.publisher.publish_soon({served.index: route}, [text], urgent=urgent)
+        await self.publisher.publish_soon({served.index: route}, [text], urgent=urgent, fresh=fresh)
         self._kept[served.name] = kept
         self.last_entries[served.name] = entry
         if kept.model.canary is None:
@@ -283,6 +285,15 @@ class Driver:
         self.decisions_counted[served.name, str(entry["kind"])] += 1
         log.info("%s", _sentence(entry), extra={"fields": {"model": served.name, "revision": kept.model.revision}})
         self.events.append("decision", _sentence(entry), model=served.name, detail=entry)
+
+    def _begins_anew(self, served: Served, canary: str | None) -> bool:
+        """True where keys' first events are another digest's. A digest that is deployed again goes on with its own
+        evidence, in which a key counts once; one whose last turn is not known here keeps what the plane has noted."""
+        before = self._first_events.get(served.name)
+        if canary is None or before == canary:
+            return False
+        self._first_events[served.name] = canary
+        return before is not None or not self.book.records(served.name, canary)
 
     def _route(self, served: Served, model: ModelState) -> Route:
         return self.publisher.next_route(served.index, wanted_route(self.seating, served.index, model))
@@ -412,6 +423,8 @@ class Driver:
             self._kept[served.name] = one
             canary = one.model.canary.artifact.digest if one.model.canary is not None else None
             self.book.begin(served.index, served.name, canary, self.route(served.name))
+            if canary is not None and self.route(served.name).canary is not None:
+                self._first_events[served.name] = canary
             if self.last_entries.get(served.name, {}).get("kind") != "started":
                 self._tell_registry(served)
         self.events.append("control_restarted", "the control process was started again and found its decisions")

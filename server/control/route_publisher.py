@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -80,14 +80,17 @@ class RoutePublisher:
             pin_allowed=now.pin_allowed if self._pin_allowed is None else self._pin_allowed,
         )
 
-    def publish(self, changes: Mapping[int, Route], decisions: Sequence[str], *, urgent: bool) -> int:
-        """The decisions into the ring, then the table. Raises RingFull, unless urgent, before anything is written."""
+    def publish(
+        self, changes: Mapping[int, Route], decisions: Sequence[str], *, urgent: bool, fresh: Collection[int] = ()
+    ) -> int:
+        """The decisions into the ring, then the table. Raises RingFull, unless urgent, before anything is written.
+
+        fresh: models whose canary begins without evidence, so that every key's first event is to come.
+        """
         if not urgent and not self._tables.seen_by_all(self.epoch - RING_KEPT):
             raise RingFull(f"routes: a worker has not seen epoch {self.epoch - RING_KEPT} yet")
-        for model, route in changes.items():
-            before = self._routes[model]
-            if route.canary is not None and (before.canary is None or before.salt != route.salt):
-                clear_first_events(self._plane, model)
+        for model in fresh:
+            clear_first_events(self._plane, model)
         for decision in decisions:
             self._ring.append(decision)
         routes = [changes.get(model, route) for model, route in enumerate(self._routes)]
@@ -96,12 +99,18 @@ class RoutePublisher:
         return self.epoch
 
     async def publish_soon(
-        self, changes: Mapping[int, Route], decisions: Sequence[str], *, urgent: bool = False
+        self,
+        changes: Mapping[int, Route],
+        decisions: Sequence[str],
+        *,
+        urgent: bool = False,
+        fresh: Collection[int] = (),
     ) -> int:
         """As `publish`; waits for a worker that lags, then goes on without it: it will notice that it was overtaken."""
         deadline = time.monotonic() + RING_WAIT_S
         while True:
             try:
-                return self.publish(changes, decisions, urgent=urgent or time.monotonic() >= deadline)
+                late = time.monotonic() >= deadline
+                return self.publish(changes, decisions, urgent=urgent or late, fresh=fresh)
             except RingFull:
                 await asyncio.sleep(RING_RETRY_S)

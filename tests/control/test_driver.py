@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from grpc import aio
 
+from native.plane.evidence import first_event
 from native.plane.layout import HEADER_CRASH_GENERATION, HEADER_CRASH_SEAT, HEADER_CRASHES, Plane, WorkerState
 from native.plane.seats import SeatTable
 from protos.roost.v1 import admin_pb2
@@ -417,3 +418,30 @@ async def test_what_is_to_serve_waits_for_the_workers_as_long_as_it_takes(world:
         for index in range(world.plane.workers):
             world.plane.block(index).enter(WorkerState.READY)
         await server.until(lambda: server.digest("stable") == world.digests[2])
+
+
+async def test_a_keys_event_counts_once_for_a_digest_however_often_it_is_deployed(world: World) -> None:
+    def counts(key: int) -> bool:
+        return bool(first_event(world.plane.routing, 0, key))
+
+    async def take_back(server: DrivenServer) -> None:
+        await server.stub.Rollback(admin_pb2.RollbackRequest(operation=operation(), model=NAME))
+
+    async with serving(world.settings, world.plane, world.digests[0]) as server:
+        await deploy(server, "2")
+        assert counts(7)
+        await take_back(server)
+        await deploy(server, "2")
+        assert not counts(7), "its evidence goes on"
+        await take_back(server)
+        await deploy(server, "3")
+        assert counts(7), "another digest's begins"
+        workers = server.workers
+    async with serving(world.settings, world.plane, world.digests[0], workers=workers) as server:
+        assert not counts(7), "the next control process"
+        await take_back(server)
+        await deploy(server, "3")
+        assert not counts(7)
+        await take_back(server)
+        await deploy(server, "2")
+        assert counts(7), "these were the other one's"

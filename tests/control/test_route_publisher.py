@@ -49,13 +49,14 @@ def test_the_weight_epoch_grows_with_arms_and_weights_and_with_nothing_else(plan
     assert published(wanted(canary=None, salt=8)) == first + 3
 
 
-def test_a_new_rollout_begins_without_the_first_events_of_the_last_one(plane: Plane) -> None:
-    publisher = RoutePublisher(plane, 1, pin_allowed=False)
-    assert first_event(plane.routing, 0, 99) == 1
+def test_first_events_are_forgotten_where_a_canary_is_said_to_be_fresh_and_nowhere_else(plane: Plane) -> None:
+    publisher = RoutePublisher(plane, 2, pin_allowed=False)
+    assert first_event(plane.routing, 0, 99) == first_event(plane.routing, 1, 99) == 1
     publisher.publish({0: publisher.next_route(0, wanted())}, [], urgent=False)
+    assert first_event(plane.routing, 0, 99) == 0, "a canary that goes on with its evidence"
+    publisher.publish({0: publisher.next_route(0, wanted(ppm=90_000))}, [], urgent=False, fresh=[0])
     assert first_event(plane.routing, 0, 99) == 1
-    publisher.publish({0: publisher.next_route(0, wanted(ppm=90_000))}, [], urgent=False)
-    assert first_event(plane.routing, 0, 99) == 0, "another weight is the same rollout"
+    assert first_event(plane.routing, 1, 99) == 0, "another model's"
 
 
 async def test_a_worker_that_lags_is_waited_for_and_then_left_behind_and_going_home_never_waits(plane: Plane) -> None:
