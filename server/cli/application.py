@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from server.cli import bundles
@@ -24,6 +26,21 @@ app.command("warm")(warm_command)
 app.command()(doctor)
 bundles.register(app)
 register_operators(app)
+
+
+def _version_and_end(wanted: bool) -> None:
+    if wanted:
+        print(VERSION)
+        raise typer.Exit
+
+
+@app.callback()
+def roost(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version_and_end, is_eager=True, help="Print the version, and end.")
+    ] = False,
+) -> None:
+    """A model inference server that brings its canaries home."""
 
 
 @app.command()

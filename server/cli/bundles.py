@@ -125,6 +125,12 @@ def verify(
 
         version = None
         if registry is None:
+            if not Path(target).exists():
+                raise BadDocument(
+                    target, expected="a bundle's folder", got="nothing there",
+                    hint=f"A model of a registry: roost verify {target} --registry FOLDER|URI. "
+                    "A folder: roost bundle makes one, roost pull fetches one.",
+                )  # fmt: skip
             found = read_verified(Path(target), digest)
         else:
             version, found = _fetch(registry, target)

@@ -24,6 +24,7 @@ import typer
 from native.cache import KERNEL_CACHE_VARIABLE, kernel_cache_folder
 from native.library import LibraryMissing, find_library, load_library
 from server.cli.configuration import ConfigurationError, load_settings
+from server.cli.neighbours import is_roost
 from server.cli.sockets import held_port
 from server.settings import Settings
 
@@ -147,5 +148,7 @@ def port(key: str, address: str) -> Finding:
     try:
         held_port(key, address).close()
     except ConfigurationError as error:
+        if is_roost(key, address):
+            return Finding(key, Verdict.OK, f"{address}, where a Roost server answers already")
         return Finding(key, Verdict.MISSING, address, error.lines[0])
     return Finding(key, Verdict.OK, address)

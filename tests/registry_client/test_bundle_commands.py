@@ -224,3 +224,7 @@ def test_registering_the_commands_loads_neither_onnx_nor_onnx_runtime():
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
     assert found.stdout == "[]\n"
+
+
+def test_a_models_name_without_a_registry_is_told_of_the_option(roost: Roost) -> None:
+    assert "roost verify twice@stable --registry" in roost("verify", "twice@stable").refusal()
