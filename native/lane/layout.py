@@ -107,8 +107,13 @@ LANE_DIRTY_CELLS: Final = 81  # address of int64[cells]: offsets of cells that c
 LANE_DIRTY_COUNT: Final = 82
 LANE_AGE_LIMIT_NS: Final = 83
 LANE_SHADOWS: Final = 84  # models that have a shadow which is ready here
-LANE_WORDS: Final = 85
+LANE_STRAIN: Final = 85  # one of STRAIN_*: what lateness says about whoever answers
+LANE_WORDS: Final = 86
 PATH_SEEN_BYTES: Final = 128
+
+STRAIN_NONE: Final = 0  # threads get the processor when they want it: who is late is to blame
+STRAIN_BUSY: Final = 1  # they do not: a late answer is no evidence
+STRAIN_LATE: Final = 2  # and answers were late for it: one in time is no evidence for anybody, either
 
 # --- Slots ----------------------------------------------------------------------------------------------------------
 FREE: Final = 0

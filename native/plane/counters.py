@@ -168,6 +168,10 @@ SOCKET_READS: Final = _count("roost_socket_reads", Kind.COUNTER, "Reads from soc
 HANDOFFS: Final = _count("roost_handoffs", Kind.COUNTER, "Calls handed to the Python servicers")
 CANCELLED: Final = _count("roost_cancelled", Kind.COUNTER, "Calls that their client cancelled or left")
 
+LATE_EXCUSED: Final = _count(
+    "roost_late_excused", Kind.COUNTER, "Late answers that are no evidence, since the worker wanted for processor time"
+)
+
 CUTOFFS: Final = _count(
     "roost_cutoffs", Kind.COUNTER, "Connections closed by a limit, by reason", Label("reason", CUTOFF_REASONS)
 )

@@ -11,6 +11,7 @@ from numba import carray
 from native.lane.layout import (
     LANE_AGE_LIMIT_NS,
     LANE_CELLS,
+    LANE_COUNTERS,
     LANE_DIRECTORY_TABLE,
     LANE_DIRECTORY_WORDS,
     LANE_DIRTY_CELLS,
@@ -21,9 +22,13 @@ from native.lane.layout import (
     LANE_SEATS,
     LANE_SLOT_COUNT,
     LANE_SLOTS,
+    LANE_STRAIN,
     LANE_WORKER_ROUTING,
     SLOT,
+    STRAIN_LATE,
+    STRAIN_NONE,
 )
+from native.plane.counters import COUNTERS_LENGTH, LATE_EXCUSED
 from native.plane.evidence import CELLS_COUNT, first_event, first_request, open_cell, publish_cell
 from native.plane.routing import (
     CELL_ANSWERED,
@@ -163,6 +168,24 @@ def count_outcome(lane: Words, slot_index: int, event: int) -> None:
     )
 
 
+@kernel("int64(int64[::1], int64, int64)")
+def evidence_of(lane: Words, evidence: int, event: int) -> int:
+    """`evidence`, 0 where an answer's being late, or in time, says nothing about who gave it: see STRAIN_*.
+
+    event: EVENT_TIMEOUT for a late answer.
+    """
+    strain = lane[LANE_STRAIN]
+    if strain == STRAIN_NONE or evidence == 0:
+        return evidence
+    if event == EVENT_TIMEOUT:
+        counters = carray(pointer(lane[LANE_COUNTERS]), (COUNTERS_LENGTH,), np.int64)
+        counters[LATE_EXCUSED] += 1
+        return 0
+    if event == EVENT_NONE and strain == STRAIN_LATE:
+        return 0
+    return evidence
+
+
 @kernel("void(int64[::1], int64, int64)")
 def count_answered(lane: Words, slot_index: int, output_address: int) -> None:
     """Counts a request whose rows were run and lie in an output block: not finite, late, or well."""
@@ -175,7 +198,8 @@ def count_answered(lane: Words, slot_index: int, output_address: int) -> None:
         event = EVENT_NON_FINITE
     elif lane[LANE_NOW_NS] - slot.arrived_ns > lane[LANE_AGE_LIMIT_NS]:
         event = EVENT_TIMEOUT
-    count_outcome(lane, slot_index, event)
+    evidence = evidence_of(lane, slot.evidence, event)
+    count_call(lane, slot.model, slot.route, slot.weight_epoch, evidence, slot.keyed, slot.key_hash, slot.rows, event)
 
 
 @kernel("void(int64[::1], int64, int64, int64, int64, int64)")

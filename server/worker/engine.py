@@ -19,7 +19,7 @@ from native.lane.layout import LANE_AGE_LIMIT_NS
 from native.plane.routing import EVENT_NONE, EVENT_TIMEOUT
 from native.route.choose import decide
 from native.route.follow import follow_routes
-from native.route.outcomes import count_call, publish_evidence
+from native.route.outcomes import count_call, evidence_of, publish_evidence
 from native.wire.directory import VARIANTS, ModelDirectory, WireModel, WireTensor
 from registry_client.tensors import TensorSpec
 from server.settings import BatchingSettings, TrialSettings
@@ -30,6 +30,7 @@ from server.worker.models.served import ServedModel
 from server.worker.models.table import ModelTable
 from server.worker.routing import Routed, Wish
 from server.worker.runner import Runner
+from server.worker.strain import Strain
 
 Words = npt.NDArray[np.int64]
 T = TypeVar("T")
@@ -67,6 +68,8 @@ class Engine:
         )
         self._alone = AloneRuns(self.memory, self.batches.sides)
         self._age_limit_ns = AGE_LIMIT_NS
+        self._counts = counts
+        self._strain: Strain | None = None
         for seat, model in enumerate(models):
             self._connect(seat, 1, model)
 
@@ -77,6 +80,8 @@ class Engine:
         self.memory.attach_routes(plane_routing, worker_routing, seed)
         self._age_limit_ns = age_limit_ms * 1_000_000
         self.memory.fill_words({LANE_AGE_LIMIT_NS: self._age_limit_ns})
+        threads = self.runner.time, self.trial_runner.time
+        self._strain = Strain(self.memory.words, self._counts, threads, self._age_limit_ns)
         self.batches.attach(worker_routing)
         table.decide, table.role = self._decide, self._role
 
@@ -101,7 +106,9 @@ class Engine:
         return True
 
     def follow(self) -> bool:
-        """Takes over the plane's routes where they have moved: for a worker to which nothing comes."""
+        """Takes over the plane's routes where they have moved, for a worker to which nothing comes; looks at strain."""
+        if self._strain is not None:
+            self._strain.look()
         moved = bool(follow_routes(self.memory.words))
         if moved:
             sort_ready(self.memory.words)
@@ -112,6 +119,8 @@ class Engine:
         """Ends what runs and the runners' threads."""
         self.batches.close()
         self._alone.close()
+        if self._strain is not None:
+            self._strain.close()
         self.runner.close()
         self.trial_runner.close()
 
@@ -132,19 +141,12 @@ class Engine:
         return Routed(seat, route, weight_epoch, evidence and wish.evidence, wish.keyed, wish.hashed)
 
     def _count(self, routed: Routed, rows: int, event: int, took_ns: int) -> None:
-        words = self.memory.words
-        if event == EVENT_NONE and took_ns > self._age_limit_ns:
-            event = EVENT_TIMEOUT
+        words, evidence = self.memory.words, int(routed.evidence)
+        if event == EVENT_NONE:
+            event = EVENT_TIMEOUT if took_ns > self._age_limit_ns else EVENT_NONE
+            evidence = evidence_of(words, evidence, event)
         count_call(
-            words,
-            routed.seat,
-            routed.route,
-            routed.weight_epoch,
-            routed.evidence,
-            routed.keyed,
-            routed.hashed,
-            rows,
-            event,
+            words, routed.seat, routed.route, routed.weight_epoch, evidence, routed.keyed, routed.hashed, rows, event
         )
         publish_evidence(words)
 

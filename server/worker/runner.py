@@ -13,14 +13,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from server.worker.strain import ThreadClock, ThreadTime
+
 T = TypeVar("T")
-
-
-def _be_nice(niceness: int) -> None:
-    """Of the calling thread alone, which Linux counts as a process here."""
-    if niceness:
-        thread = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + niceness)
 
 
 class Runner:
@@ -28,9 +23,20 @@ class Runner:
 
     def __init__(self, name: str = "roost-runner", niceness: int = 0) -> None:
         self._loop = asyncio.get_running_loop()
-        self._thread = ThreadPoolExecutor(
-            max_workers=1, thread_name_prefix=name, initializer=_be_nice, initargs=(niceness,)
-        )
+        self._niceness = niceness
+        self._clock: ThreadClock | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name, initializer=self._begin)
+
+    def time(self) -> ThreadTime | None:
+        """What its thread had of the processor, and waited for; None where nobody tells, or nothing ran yet."""
+        return None if self._clock is None else self._clock.read()
+
+    def _begin(self) -> None:
+        """In the thread. Niceness is of the thread alone, which Linux counts as a process here."""
+        thread = threading.get_native_id()
+        if self._niceness:
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + self._niceness)
+        self._clock = ThreadClock(thread)
 
     async def run(self, work: Callable[[], T]) -> T:
         """The result of `work()`, which runs in the runner's thread, or its exception."""
@@ -43,3 +49,5 @@ class Runner:
     def close(self, *, wait: bool = True) -> None:
         """Ends the thread after the work at hand, and waits for that where it is told to."""
         self._thread.shutdown(wait=wait, cancel_futures=True)
+        if wait and self._clock is not None:
+            self._clock.close()

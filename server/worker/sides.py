@@ -60,12 +60,19 @@ class Side:
 
     def start(self, work: Work, run: Callable[[], T]) -> tuple[asyncio.Future[T], Watch]:
         """Runs in the side's thread, after what came before. Cancel the watch when the future is done."""
-        watch = self._watchdog.watch(self._side, work.seat, work.generation, work.predicted_ns, work.end)
+        watch = self._watchdog.watch(
+            self._side, work.seat, work.generation, work.predicted_ns, work.end, self._waited_ns
+        )
         return self._runner.start(lambda: self._named(work, run, watch.begin)), watch
 
     def start_unwatched(self, work: Work, run: Callable[[], T]) -> asyncio.Future[T]:
         """For work whose length nobody can tell, and whose caller sees to its end."""
         return self._runner.start(lambda: self._named(work, run, None))
+
+    def _waited_ns(self) -> int:
+        """For a core, by the side's thread, since it began."""
+        time = self._runner.time()
+        return 0 if time is None else time.waited_ns
 
     def _named(self, work: Work, run: Callable[[], T], begin: Callable[[], None] | None) -> T:
         words, word = self._words, RUNNING_WORDS[self._side]

@@ -23,6 +23,8 @@ from server.worker.status import Code, StatusError
 log = logging.getLogger("roost.worker")
 
 MAIN_PATIENCE = 30
+# A run whose thread waited for a core is given that time, up to so many times its limit in all.
+STARVED_PATIENCE = 10
 NS_PER_MS = 1_000_000
 
 
@@ -62,14 +64,33 @@ class Watchdog:
         least_ms = self._settings.watchdog_ms * (MAIN_PATIENCE if side == MAIN else 1)
         return max(least_ms, round(self._settings.watchdog_multiple * predicted_ns / NS_PER_MS))
 
-    def watch(self, side: int, seat: int, generation: int, predicted_ns: int, terminate: Callable[[], None]) -> Watch:
-        """The watch of a run. terminate: ends it from this thread."""
+    def watch(
+        self,
+        side: int,
+        seat: int,
+        generation: int,
+        predicted_ns: int,
+        terminate: Callable[[], None],
+        waited_ns: Callable[[], int] = lambda: 0,
+    ) -> Watch:
+        """The watch of a run. terminate: ends it from this thread. waited_ns: by its thread for a core, since it began.
+
+        Time without a core is not the run's fault: on a machine that is overloaded, a canary's thread gets little.
+        """
         limit_ms = self.limit_ms(side, predicted_ns)
+        begun_s = waited_before_ns = 0.0
 
         def start(watch: Watch) -> asyncio.TimerHandle:
+            nonlocal begun_s, waited_before_ns
+            begun_s, waited_before_ns = self._loop.time(), waited_ns()
             return self._loop.call_later(limit_ms / 1000, end, watch)
 
         def end(watch: Watch) -> None:
+            had_ms = (self._loop.time() - begun_s) * 1000
+            left_ms = limit_ms - had_ms + (waited_ns() - waited_before_ns) / NS_PER_MS
+            if left_ms >= 1 and had_ms < STARVED_PATIENCE * limit_ms:
+                watch.timer = self._loop.call_later(left_ms / 1000, end, watch)
+                return
             watch.ended_after_ms = limit_ms
             log.error("a run took too long and is ended", extra={"fields": {"seat": seat, "limit_ms": limit_ms}})
             self._note(seat, generation)

@@ -11,9 +11,9 @@ from native.batch.commit import add_request, gathering_arena
 from native.batch.finish import collect_finished, finish_arena
 from native.batch.memory import BatchMemory, QueueBounds, address_of, aligned_bytes
 from native.batch.seal import next_arena, take_arena
-from native.lane.layout import LANE_AGE_LIMIT_NS, LANE_NOW_NS
+from native.lane.layout import LANE_AGE_LIMIT_NS, LANE_NOW_NS, LANE_STRAIN, STRAIN_BUSY, STRAIN_LATE, STRAIN_NONE
 from native.lane.slots import claim_slot, release_slot
-from native.plane.counters import BATCHES_INLINE, COUNTERS_LENGTH
+from native.plane.counters import BATCHES_INLINE, COUNTERS_LENGTH, LATE_EXCUSED
 from native.plane.evidence import Cell, EvidenceReader, clear_first_events
 from native.plane.layout import Plane
 from native.plane.routes import Route, SeatRef
@@ -217,6 +217,30 @@ def test_counts_of_a_worker_that_was_killed_while_it_published_go_on(worker: Wor
     follow_routes(successor.words)
     answer(successor, Asked())
     assert cells(successor)[CANARY, 1].requests == 2
+
+
+LATE_NS = 10_000_000_000
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("strain", "wanted"),
+    [
+        # In time, late, not a number, failed: units of evidence, and events.
+        (STRAIN_NONE, {"requests": 4, "units": 4, "timeouts": 1, "non_finite": 1, "errors": 1}),
+        (STRAIN_BUSY, {"requests": 3, "units": 3, "timeouts": 0, "non_finite": 1, "errors": 1}),
+        (STRAIN_LATE, {"requests": 2, "units": 2, "timeouts": 0, "non_finite": 1, "errors": 1}),
+    ],
+)
+def test_lateness_for_want_of_processor_time_is_no_evidence(
+    worker: WorkerOfTwo, strain: int, wanted: dict[str, int]
+) -> None:
+    worker.words[LANE_STRAIN] = strain
+    answer(worker, Asked(), Asked(age_ns=LATE_NS), Asked(values=(NAN,)), Asked(failed=True))
+    cell = cells(worker)[CANARY, 1]
+    assert {name: getattr(cell, name) for name in wanted} == wanted
+    assert (cell.answered, cell.failed) == (4, 2), "shown all the same"
+    assert worker.memory.counters[LATE_EXCUSED] == int(strain != STRAIN_NONE)
 
 
 def test_shadows_are_counted_apart(worker: WorkerOfTwo) -> None:
