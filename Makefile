@@ -23,7 +23,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve demo-model candidates test test-slow lint format bench bench-swaps calibrate soak fuzz load protos lock clean
+.PHONY: help setup serve demo-model candidates test test-slow lint format bench bench-swaps bench-rollouts calibrate soak fuzz load protos lock clean
 
 help:  ## show this page
 	@echo "Roost: a model inference server that takes its canaries home."
@@ -103,6 +103,9 @@ bench: setup  ## one table from one interleaved run, also build/bench.json; want
 
 bench-swaps: setup  ## flip weights and swap versions under a load of which every reply is checked; build/swaps.json
 	$(BIN)/python -m benchmarks.swaps $(BENCH)
+
+bench-rollouts: setup  ## good and bad canaries under a checked load: requests until the verdict, bad replies; build/rollouts.json
+	$(BIN)/python -m benchmarks.rollouts $(BENCH)
 
 calibrate: setup  ## verdicts on simulated rollouts whose truth is known: false rollbacks, and how soon a bad one is found
 	$(BIN)/python -m benchmarks.calibrate

@@ -164,7 +164,7 @@ class Caller:
         self._connections = [_Connection((host, int(port)), number, keys, seed) for number in range(connections)]
         self._counts = np.zeros(wire.COUNTS, np.int64)
         self._by_version = np.zeros((len(self._factors), 2), np.int64)
-        self._log = np.zeros((LOG_MAX, 3), np.int64)
+        self._log = np.zeros((LOG_MAX, 4), np.int64)
         self._failures = np.zeros((FAILURES_MAX, 3), np.int64)
         self._blocks = np.zeros((FAILURES_MAX, wire.BLOCK_BYTES_MAX), np.uint8)
         self._ping = np.zeros(8, np.uint8)
@@ -250,7 +250,7 @@ class Caller:
         return self._lost
 
     def answers(self, since: Mark | None = None, until: Mark | None = None) -> npt.NDArray[np.int64]:
-        """[answers, 3]: due, answered, version; times by the monotonic clock, in nanoseconds.
+        """[answers, 4]: due, answered, version, 1 if right; times by the monotonic clock, in nanoseconds.
 
         Raises RuntimeError where the log was too small for all that came.
         """

@@ -210,8 +210,8 @@ def read_frames(
 ) -> int:
     """Reads all frames that are whole in buffer[:end]; the offset of the first that is not.
 
-    by_version: [versions, 2], right and wrong answers; 0 is no version. log: [calls, 3], due, answered, version, while
-    there is room.
+    by_version: [versions, 2], right and wrong answers; 0 is no version. log: [calls, 4], due, answered, version and
+    whether it was right, while there is room.
     failures: [failures, 3], due, answered, bytes of the header block in `failed_blocks` (0: the stream was reset).
     """
     at = 0
@@ -250,6 +250,7 @@ def read_frames(
                     log[entry, 0] = calls[call, DUE]
                     log[entry, 1] = now_ns
                     log[entry, 2] = version
+                    log[entry, 3] = calls[call, RIGHT]
                     counts[COUNT_LOGGED] += 1
             else:
                 counts[COUNT_FAILED] += 1

@@ -48,7 +48,7 @@ class Reader:
         self.factors = np.array([0, 1, 2, FACTOR], np.int64)
         self.by_version = np.zeros((4, 2), np.int64)
         self.counts = np.zeros(wire.COUNTS, np.int64)
-        self.log = np.zeros((10, 3), np.int64)
+        self.log = np.zeros((10, 4), np.int64)
         self.failures = np.zeros((10, 3), np.int64)
 
     def read(self, content: bytes) -> int:
@@ -76,7 +76,7 @@ def test_a_right_answer_counts_once_and_for_its_version() -> None:
     content = reply(1) + trailers(1)
     assert reader.read(content) == len(content)
     assert reader.by_version.tolist() == [[0, 0], [0, 0], [0, 0], [1, 0]]
-    assert reader.log[0].tolist() == [DUE_NS, NOW_NS, VERSION]
+    assert reader.log[0].tolist() == [DUE_NS, NOW_NS, VERSION, 1]
     assert reader.words[wire.IN_FLIGHT] == 2
     reader.read(content)
     assert reader.by_version.sum() == 1, "the stream is over"

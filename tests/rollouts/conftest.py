@@ -1,25 +1,15 @@
-"""A whole server, its registry and its operator, for tests that watch rollouts from outside."""
+"""A whole server with two workers, for tests that watch rollouts from outside."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from benchmarks.servers import Served
-from benchmarks.swaps.caller import Caller
+from benchmarks.rollouts.world import World
 from benchmarks.swaps.operator import Operator, plane_of, roost
-from benchmarks.swaps.versions import NAME, Versions, scaled
-from native.plane.layout import HEADER_PID, Plane
-from native.plane.routes import Route, RouteTables
-from native.plane.seats import SeatTable
-from registry_client.folder import FolderRegistry
-from server.control.journal_file import NAME as JOURNAL
-from server.lifecycle.journal import read, verify
+from benchmarks.swaps.versions import Versions, scaled
 from tests.behaviour.worker_process import warm_kernels
 
 # Short plans want verdicts from little evidence; a machine that is busy with other tests wants patience elsewhere.
@@ -31,76 +21,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 PLAN = ({"weight": 0.2, "minimum_requests": 100}, {"weight": 0.5, "minimum_requests": 200})
 RATE = 2000.0
-KEYS = 100_000
-WAIT_S = 60.0
-
-
-@dataclass
-class World:
-    """One server with two workers, the same registry, and an operator."""
-
-    versions: Versions
-    server: Served
-    operator: Operator
-    plane: Plane
-    promoted: set[int] = field(default_factory=set)
-
-    @property
-    def state(self) -> Path:
-        return self.versions.folder / "state"
-
-    @property
-    def route(self) -> Route:
-        return RouteTables(self.plane).current()[1][0]
-
-    def digest(self, variant: str) -> str:
-        """Of what the plane's route names; empty where it names none."""
-        ref = getattr(self.route, variant)
-        return "" if ref is None else SeatTable(self.plane).read()[ref.seat].digest
-
-    def caller(self, keys: int = KEYS, seed: int = 1) -> Caller:
-        return Caller(self.server.target, self.versions.factors, keys=keys, seed=seed, connections=4)
-
-    def push(self, model_bytes: bytes, factor: int) -> int:
-        return self.versions.push(model_bytes, factor)
-
-    def until(self, condition: Callable[[], bool], what: str, seconds: float = WAIT_S) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}\n{self.log()}"
-            time.sleep(0.01)
-
-    def pid_of(self, worker: int) -> int:
-        return int(self.plane.block(worker).header[HEADER_PID])
-
-    def log(self) -> str:
-        return self.server.log.read_text(errors="replace")[-3000:]
-
-    def journal(self) -> list[dict[str, Any]]:
-        """All entries on disk, after the file was verified whole."""
-        content = (self.state / JOURNAL).read_bytes()
-        verify(content)
-        return [dict(line.entry) for line in read(content)]
-
-    def check_that_all_agree(self) -> None:
-        """Journal, plane, registry and what the operator is told: all of one mind, soon."""
-
-        def registry() -> dict[str, str]:
-            found = FolderRegistry(self.versions.root).versions(NAME)
-            return {alias: one.digest for one in found for alias in one.aliases}
-
-        def agree() -> bool:
-            told = self.operator.state()
-            seen = {variant: self.digest(variant) for variant in ("stable", "canary", "last_safe")}
-            said = {variant: getattr(told, variant).digest for variant in seen}
-            last = [entry for entry in self.journal() if entry.get("revision") is not None][-1]
-            return (
-                seen == said
-                and {alias: digest for alias, digest in seen.items() if digest} == registry()
-                and last["revision"] == told.revision == self.route.revision
-            )
-
-        self.until(agree, "journal = plane = registry", 20.0)
 
 
 @pytest.fixture(scope="module")

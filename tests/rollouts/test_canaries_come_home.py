@@ -10,12 +10,13 @@ from collections.abc import Callable
 
 import pytest
 
+from benchmarks.rollouts.canaries import STEPS_ENDLESS, failing, looping, not_a_number
+from benchmarks.rollouts.world import KEYS, WAIT_S, World
 from benchmarks.swaps.caller import Caller
 from benchmarks.swaps.versions import scaled
 from native.plane.layout import HEADER_CRASHES, WorkerState
 from native.plane.routing import RUNNING_TRIAL
-from tests.rollouts.canaries import STEPS_ENDLESS, failing, looping, not_a_number
-from tests.rollouts.conftest import KEYS, PLAN, RATE, WAIT_S, World
+from tests.rollouts.conftest import PLAN, RATE
 
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
 

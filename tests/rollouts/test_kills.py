@@ -10,9 +10,10 @@ import time
 
 import pytest
 
+from benchmarks.rollouts.world import World
 from benchmarks.swaps.versions import scaled
 from native.plane.layout import PLANE_CONTROL_READY, WorkerState
-from tests.rollouts.conftest import RATE, World
+from tests.rollouts.conftest import RATE
 
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
 

@@ -1,6 +1,6 @@
 """Versions that go bad where an input is a whole number from THRESHOLD on, and whose rows share no batch.
 
-As `tests.rollouts.canaries`, which batch: what is tried before traffic is drawn from the real numbers.
+As `benchmarks.rollouts.canaries`, which batch: what is tried before traffic is drawn from the real numbers.
 """
 
 from __future__ import annotations

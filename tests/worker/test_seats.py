@@ -12,6 +12,7 @@ import grpc
 import numpy as np
 import pytest
 
+from benchmarks.rollouts.canaries import looping
 from benchmarks.swaps.versions import Versions
 from native.plane.layout import WorkerState
 from native.plane.routes import Route
@@ -28,7 +29,6 @@ from native.plane.routing import (
 from server.processes import EXIT_HUNG, EXIT_REFUSED
 from server.settings import ModelSettings, TrialSettings
 from tests.behaviour.messages import predict_request
-from tests.rollouts.canaries import looping
 from tests.worker.bad_versions import alone, endless_alone
 from tests.worker.onnx_graphs import doubled, written
 from tests.worker.operated import FIRST, OperatedWorker, asked, factor_in, predict

@@ -11,6 +11,7 @@ import grpc
 import numpy as np
 import pytest
 
+from benchmarks.rollouts.canaries import STEPS_ENDLESS, failing, looping, not_a_number
 from benchmarks.swaps.versions import Versions, scaled
 from native.plane.evidence import Cell, clear_first_events
 from native.plane.layout import WorkerState
@@ -21,7 +22,6 @@ from server.processes import EXIT_HUNG
 from server.settings import TrialSettings
 from tests.behaviour.worker_process import LISTENERS
 from tests.oracles.split import position
-from tests.rollouts.canaries import STEPS_ENDLESS, failing, looping, not_a_number
 from tests.worker.bad_versions import THRESHOLD, alone, deaf, endless_alone, not_a_number_alone
 from tests.worker.operated import FIRST, OperatedWorker, asked, factor_in, predict, rows
 

@@ -84,3 +84,19 @@ def looping(factor: int, steps: int) -> bytes:
         "nought": np.zeros((), np.float32),
     }
     return graph_bytes(nodes, _constants(factor, **more))
+
+
+def swelling(factor: int, mebibytes: int) -> bytes:
+    """Fills so much memory where any input is over the threshold, in one run."""
+    nodes = [
+        *_sliced(),
+        node("Cast", ["bad"], ["number"], to=TensorProto.INT64),
+        node("ReduceMax", ["number"], ["any"], keepdims=0),
+        node("Mul", ["any", "elements"], ["wide"]),
+        node("Reshape", ["wide", "one"], ["shape"]),
+        node("ConstantOfShape", ["shape"], ["memory"]),
+        node("ReduceSum", ["memory"], ["nothing"], keepdims=0),
+        node("Add", ["good", "nothing"], ["y"]),
+    ]
+    more = {"elements": np.array(mebibytes << 18, np.int64), "one": np.array([1], np.int64)}
+    return graph_bytes(nodes, _constants(factor, **more))

@@ -1,0 +1,97 @@
+"""A whole server, its registry and its operator, for whoever watches rollouts from outside.
+
+Used by `benchmarks.rollouts` and by the tests of whole rollouts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.servers import Served
+from benchmarks.swaps.caller import Caller
+from benchmarks.swaps.operator import Operator
+from benchmarks.swaps.versions import NAME, Versions
+from native.plane.layout import HEADER_PID, Plane
+from native.plane.routes import Route, RouteTables
+from native.plane.seats import SeatTable
+from registry_client.folder import FolderRegistry
+from server.control.journal_file import NAME as JOURNAL
+from server.lifecycle.journal import read, verify
+
+KEYS = 100_000
+WAIT_S = 60.0
+
+
+@dataclass
+class World:
+    """One server with two workers, the same registry, and an operator."""
+
+    versions: Versions
+    server: Served
+    operator: Operator
+    plane: Plane
+    promoted: set[int] = field(default_factory=set)
+
+    @property
+    def state(self) -> Path:
+        return self.versions.folder / "state"
+
+    @property
+    def route(self) -> Route:
+        return RouteTables(self.plane).current()[1][0]
+
+    def digest(self, variant: str) -> str:
+        """Of what the plane's route names; empty where it names none."""
+        ref = getattr(self.route, variant)
+        return "" if ref is None else SeatTable(self.plane).read()[ref.seat].digest
+
+    def caller(self, keys: int = KEYS, seed: int = 1) -> Caller:
+        return Caller(self.server.target, self.versions.factors, keys=keys, seed=seed, connections=4)
+
+    def push(self, model_bytes: bytes, factor: int) -> int:
+        return self.versions.push(model_bytes, factor)
+
+    def until(
+        self, condition: Callable[[], bool], what: str, seconds: float = WAIT_S, *, every_s: float = 0.01
+    ) -> None:
+        """Raises AssertionError with the end of the server's log."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}\n{self.log()}"
+            time.sleep(every_s)
+
+    def pid_of(self, worker: int) -> int:
+        return int(self.plane.block(worker).header[HEADER_PID])
+
+    def log(self) -> str:
+        return self.server.log.read_text(errors="replace")[-3000:]
+
+    def journal(self) -> list[dict[str, Any]]:
+        """All entries on disk, after the file was verified whole."""
+        content = (self.state / JOURNAL).read_bytes()
+        verify(content)
+        return [dict(line.entry) for line in read(content)]
+
+    def check_that_all_agree(self) -> None:
+        """Journal, plane, registry and what the operator is told: all of one mind, soon."""
+
+        def registry() -> dict[str, str]:
+            found = FolderRegistry(self.versions.root).versions(NAME)
+            return {alias: one.digest for one in found for alias in one.aliases}
+
+        def agree() -> bool:
+            told = self.operator.state()
+            seen = {variant: self.digest(variant) for variant in ("stable", "canary", "last_safe")}
+            said = {variant: getattr(told, variant).digest for variant in seen}
+            last = [entry for entry in self.journal() if entry.get("revision") is not None][-1]
+            return (
+                seen == said
+                and {alias: digest for alias, digest in seen.items() if digest} == registry()
+                and last["revision"] == told.revision == self.route.revision
+            )
+
+        self.until(agree, "journal = plane = registry", 20.0)
