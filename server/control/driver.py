@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -25,22 +25,22 @@ from server.control.decision_text import Decision, decision_text
 from server.control.event_log import EventLog, utc_text
 from server.control.incidents import IncidentWatch
 from server.control.journal_file import JournalFile
+from server.control.journal_keeper import JournalKeeper
 from server.control.judging import Look
 from server.control.loading import ArtifactLoader, LoadRefused, NoWorkers, TryArtifact
 from server.control.outbox import Outbox
 from server.control.plane_lock import own_plane
-from server.control.recovery import NOTES, begin, follow, missing, requests_of
+from server.control.recovery import NOTES, begin, follow, requests_of
 from server.control.registry_projection import Anchor, anchor, project
 from server.control.route_publisher import RoutePublisher
 from server.control.routes_wanted import wanted_route
 from server.control.seating import Seating
-from server.control.slow_calls import SlowCalls
 from server.control.state_document import state_document
 from server.control.state_folder import KeptState, StateFolder
 from server.lifecycle.actions import Action, Journal, Load, ProjectRegistry, StoreRoute, Unload
 from server.lifecycle.events import Event, Incident, Judged, Loaded, LoadFailed, Promote, Request, Tick
 from server.lifecycle.explain import told
-from server.lifecycle.journal import BrokenJournal, Head, Line
+from server.lifecycle.journal import Line
 from server.lifecycle.refusal import Refused, Why
 from server.lifecycle.state import Artifact, ModelState
 from server.lifecycle.step import step
@@ -99,10 +99,8 @@ class Driver:
         self._loader = ArtifactLoader(source, self.seating, self.incidents, settings.trial, trial)
         self._entries: list[Mapping[str, Any]] = []
         self.decisions_counted: Counter[tuple[str, str]] = Counter()
-        self._appended = 0
-        self.journal_box: Outbox[Mapping[str, Any]] = Outbox(
-            "journal", self._append, self._alerting("journal"), written=self._anchor
-        )
+        self.keeper = JournalKeeper(self.journal, self._alerting("journal"), self._on_disk, self._found_again)
+        self.on_requests_found: Callable[[Iterable[tuple[str, str]]], None] = lambda _: None
         self.registry_box: Outbox[KeptState | Anchor] = Outbox(
             "registry", self._project, self._alerting("registry"), independent=True
         )
@@ -118,7 +116,7 @@ class Driver:
         self.publisher = RoutePublisher(self._plane, len(self.models), pin_allowed=self.settings.lifecycle.pin_allowed)
         self.book = self.folder.read_evidence(str(int(self._plane.words[PLANE_STARTED_UTC_NS])))
         kept = self.folder.read_states()
-        lines = await SlowCalls("journal-read").call(self._read_lines)
+        lines = await self.keeper.read()
         self._entries = [line.entry for line in lines[-LINES_KEPT:]]
         if self.publisher.epoch == 0:
             self._begin(kept, lines)
@@ -130,6 +128,7 @@ class Driver:
         for name, served in self.models.items():
             self._load_what_is_needed(name, served)
         self._keep_states()
+        self._tell_hold()
 
     async def run(self) -> None:
         """For ever."""
@@ -142,7 +141,7 @@ class Driver:
         for task in self._loads.values():
             task.cancel()
         self.evidence_box.put("evidence", self.book.encode())
-        await self.journal_box.drained(STOP_WAIT_S)  # first: what it has written is told the registry
+        await self.keeper.box.drained(STOP_WAIT_S)  # first: what it has written is told the registry
         await asyncio.gather(*(box.drained(STOP_WAIT_S) for box in self.boxes.values()))
         self._lock.release()
 
@@ -164,7 +163,7 @@ class Driver:
     def boxes(self) -> Mapping[str, Outbox[Any]]:
         """What waits to be written, by where it goes."""
         return {
-            "journal": self.journal_box,
+            "journal": self.keeper.box,
             "registry": self.registry_box,
             "states": self.states_box,
             "evidence": self.evidence_box,
@@ -206,10 +205,11 @@ class Driver:
     async def apply(self, name: str, event: Event, request: str = "", if_revision: int | None = None) -> ModelState:
         """Decides and acts. request: an operator's request as a fingerprint. Raises Refused, StaleRevision."""
         async with self._one_at_a_time:
-            model = self._kept[name].model
+            model = replace(self._kept[name].model, held=self.keeper.hold)
             if if_revision is not None and if_revision != model.revision:
                 raise StaleRevision(if_revision, model.revision)
             event = self._unless_banned(name, model, event)
+            self.keeper.check(model, event)
             after, actions = step(model, event)
             await self._act(name, model, after, actions, request if isinstance(event, Request) else "")
             return self._kept[name].model
@@ -299,16 +299,35 @@ class Driver:
         return self.publisher.next_route(served.index, wanted_route(self.seating, served.index, model))
 
     def _write(self, entry: Mapping[str, Any]) -> None:
+        self._note_entry(entry)
+        self.keeper.put(entry)
+        self._tell_hold()
+
+    def _note_entry(self, entry: Mapping[str, Any]) -> None:
         self._entries.append(entry)
         del self._entries[:-LINES_KEPT]
         if entry.get("kind") in NOTES:
             self.events.append("note", _sentence(entry), model=str(entry.get("model")), detail=entry)
-        self._appended += 1
-        self.journal_box.put(self._appended, entry)
 
     def _tell_registry(self, served: Served) -> None:
         if served.in_registry:
             self.registry_box.put(served.name, self._kept[served.name])
+
+    def _tell_hold(self) -> None:
+        hold = self.keeper.hold
+        self.alert("plans", f"no plan goes further, since {hold}" if hold else None)
+
+    def _on_disk(self, entry: Mapping[str, Any]) -> None:
+        self._tell_hold()
+        self._anchor(entry)
+
+    def _found_again(self, lines: tuple[Line, ...]) -> None:
+        """The journal could not be read at the start, and now can: what it has is known again."""
+        self._entries[:0] = [line.entry for line in lines]
+        del self._entries[:-LINES_KEPT]
+        self.requests_done = requests_of([*(line.entry for line in lines), *self._entries])
+        self.on_requests_found(self.requests_done)
+        self._tell_hold()
 
     def _anchor(self, entry: Mapping[str, Any]) -> None:
         """The journal's head into the registry, once the entry is on disk: at its model, or at one that is there."""
@@ -393,6 +412,7 @@ class Driver:
     # --- Beginning ---------------------------------------------------------------------------------------------------
     def _begin(self, kept: Mapping[str, KeptState], lines: Sequence[Line]) -> None:
         now_ns, at_utc = self.now()
+        self.keeper.recover((), lines)
         routes, texts, entries = {}, [], []
         for pin, served in zip(self._pins, self.models.values(), strict=True):
             beginning = begin(pin, kept.get(pin.name), lines, now_ns, at_utc)
@@ -415,8 +435,8 @@ class Driver:
         texts = [text for _, text in self.publisher.decisions.read()]
         names = list(self.models)
         followed = follow(names, self.publisher.routes, self.seating.everything(), texts, kept)
-        for entry in missing(followed.decisions, lines):
-            self._write(entry)
+        for entry in self.keeper.recover(followed.decisions, lines):
+            self._note_entry(entry)
         for decision in followed.decisions:
             self.last_entries[str(decision.entry["model"])] = decision.entry
         for one, served in zip(followed.kept, self.models.values(), strict=True):
@@ -430,22 +450,6 @@ class Driver:
         self.events.append("control_restarted", "the control process was started again and found its decisions")
 
     # --- In threads --------------------------------------------------------------------------------------------------
-    def _read_lines(self) -> tuple[Line, ...]:
-        if self.journal is None:
-            return ()
-        try:
-            lines = self.journal.lines()
-            if lines:
-                self.journal.head = Head(lines[-1].number, lines[-1].digest)
-            return lines
-        except (OSError, BrokenJournal) as error:
-            log.error("the journal can't be read", extra={"fields": {"reason": str(error)}})
-            return ()
-
-    def _append(self, entry: Mapping[str, Any]) -> None:
-        if self.journal is not None:
-            self.journal.append(entry)
-
     def _project(self, told: KeptState | Anchor) -> None:
         if isinstance(told, Anchor):
             anchor(self.source.opened(), told)

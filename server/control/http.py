@@ -53,6 +53,7 @@ def application(reader: PlaneReader, driver: Driver, listen: str) -> Starlette:
         body = {
             "ready": is_ready,
             "reasons": list(reasons),
+            "alerts": [f"{key}: {text}" for key, text in driver.alerts.items()],
             "workers": [_shown(worker) for worker in readiness.workers],
         }
         return JSONResponse(body, status_code=200 if is_ready else 503, headers={"cache-control": "no-store"})

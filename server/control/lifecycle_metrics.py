@@ -93,6 +93,9 @@ def _written(driver: Driver) -> Iterator[Metric]:
     if driver.journal is not None:
         head.add_metric([driver.journal.head.digest], 1)
     yield head
+    held = GaugeMetricFamily("roost_plans_held", "1 where no plan goes further, because of the journal: see ListModels")
+    held.add_metric([], int(bool(driver.keeper.hold)))
+    yield held
     pending = GaugeMetricFamily(
         "roost_pending_writes", "What is decided and not written yet, by where it goes", labels=["to"]
     )

@@ -21,7 +21,7 @@ log = logging.getLogger("roost.control")
 
 FIRST_WAIT_S: Final = 0.2
 LONGEST_WAIT_S: Final = 30.0
-REASON_MAX: Final = 300
+REASON_MAX: Final = 500
 
 Item = TypeVar("Item")
 

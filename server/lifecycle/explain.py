@@ -31,7 +31,7 @@ KINDS: Final[Mapping[str, str]] = {
     "paused": "the canary's plan was paused",
     "resumed": "the canary's plan was resumed",
     "incident": "the stable {stable} had an incident",
-    "withheld": "something was not done, because of a freeze",
+    "withheld": "something was not done by itself",
     "started": "the server started with version {stable}",
 }
 
@@ -91,6 +91,8 @@ def would_change(model: ModelState) -> tuple[str, ...]:
     if not canary.started:
         sentences.append("The canary gets its first traffic once every worker has loaded it.")
         return tuple(sentences)
+    if model.held:
+        sentences.append(f"Its plan goes no further, since {model.held}.")
     sentences.append("It goes home by itself as soon as it is found to be worse than the stable beside it.")
     if canary.plan.promotion is Promotion.NEVER:
         sentences.append("It has no plan: `roost promote` makes it stable, `roost rollback` takes it back.")

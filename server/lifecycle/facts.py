@@ -106,8 +106,8 @@ def _advance(model: ModelState, event: Event, evidence: Mapping[str, Any]) -> Ou
     if canary is None or not canary.started or canary.paused or not canary.baked(event.now_ns):
         return model, ()
     if not canary.on_last_step:
-        if model.frozen:
-            return withheld(model, event, f"advance:{canary.id}:{canary.step}", "the plan's next step")
+        if model.frozen or model.held:
+            return withheld(model, event, f"advance:{canary.id}:{canary.step}", f"the plan's next step{_since(model)}")
         following = canary.plan.steps[canary.step + 1]
         moved = replace(
             canary,
@@ -119,9 +119,13 @@ def _advance(model: ModelState, event: Event, evidence: Mapping[str, Any]) -> Ou
         return decided(model, event, "advanced", evidence, canary=moved)
     if canary.plan.promotion is not Promotion.AUTOMATIC or canary.verdict != NOT_WORSE:
         return model, ()
-    if model.frozen:
-        return withheld(model, event, f"promote:{canary.id}", "the promotion")
+    if model.frozen or model.held:
+        return withheld(model, event, f"promote:{canary.id}", f"the promotion{_since(model)}")
     return decided(model, event, "promoted", evidence, **promotion(model, canary))
+
+
+def _since(model: ModelState) -> str:
+    return "" if model.frozen else f", since {model.held}"
 
 
 def _recover(model: ModelState, event: Event) -> Outcome:

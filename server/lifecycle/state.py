@@ -65,7 +65,8 @@ class ModelState:
 
     coming: what is to be stable as soon as it is loaded, where nothing safe was loaded. known: verified artifacts, the
     newest first. ready: digests that every worker holds. quarantine: why, by digest. incidents_ns: crashes and hangs of
-    the stable. withheld: what was not done because of a freeze, so that it is said once.
+    the stable. withheld: what was not done because of a freeze, so that it is said once. held: why plans go no further
+    now, empty where they may; going home does not ask.
     """
 
     name: str
@@ -82,6 +83,7 @@ class ModelState:
     frozen: bool = False
     incidents_ns: tuple[int, ...] = ()
     withheld: frozenset[str] = frozenset()
+    held: str = ""
 
     @property
     def needed(self) -> dict[str, Artifact]:

@@ -220,7 +220,7 @@ async def test_what_a_killed_process_had_not_written_is_written_by_the_next_one(
         reply = await server.stub.Rollback(admin_pb2.RollbackRequest(operation=operation("the-id"), model=NAME))
         assert server.route.canary is None, "going home waits for no disk and no registry"
         await server.until(lambda: bool(server.driver.alerts))
-        assert server.driver.journal_box.pending == 1
+        assert server.driver.keeper.box.pending == 1
         workers = server.workers
     state.unlink()
     (world.folder / "gone").rename(state)

@@ -156,8 +156,10 @@ class Commands:
         model = self._driver.state(name)
         if who.if_revision is not None and who.if_revision != model.revision:
             raise _stale(name, StaleRevision(who.if_revision, model.revision))
+        event = self._event(make, who, **values)
         try:
-            step(model, self._event(make, who, **values))
+            self._driver.keeper.check(model, event)
+            step(model, event)
         except Refused as refusal:
             raise _said(refusal) from refusal
 

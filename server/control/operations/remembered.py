@@ -41,9 +41,12 @@ class RememberedRequests:
         self._running: dict[str, tuple[str, asyncio.Task[admin_pb2.OperationReply]]] = {}
 
     def restore(self, requests: Iterable[tuple[str, str]]) -> None:
-        """(id, fingerprint) of the journal's entries, oldest first."""
+        """(id, fingerprint) of the journal's entries, oldest first. What was done since is newer, and stays."""
+        since, self._done = self._done, {}
         for request_id, print_ in requests:
             self._remember(request_id, _Done(print_, None))
+        for request_id, done in since.items():
+            self._remember(request_id, done)
 
     async def once(
         self,

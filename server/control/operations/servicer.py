@@ -75,6 +75,7 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
         self._commands = Commands(driver)
         self._remembered = RememberedRequests()
         self._remembered.restore(driver.requests_done)
+        driver.on_requests_found = self._remembered.restore
         self._reading = SlowCalls("journal-read")
         self._watchers = 0
 
@@ -134,7 +135,7 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
         wanted = set(names)
         found = [replies.journal_entry(line.entry, line) for line in lines if line.entry.get("model") in wanted]
         reply = admin_pb2.GetJournalReply(
-            entries=found[-limit:], head=head, pending=self._driver.journal_box.pending, path=path
+            entries=found[-limit:], head=head, pending=self._driver.keeper.box.pending, path=path
         )
         for name in names if at_utc else ():
             entry = serving_at(lines, name, at_utc)
