@@ -77,7 +77,8 @@ class Outcome:
 
     requests, canary_requests: answered from the canary's first share (or its first harmful request) to the decision.
     bad_replies: wrong, failed, or lost with their connection, in all. last_bad_ms: of them, after the decision.
-    stable_wrong: answers that claim another version and are wrong. p99 in microseconds, of the stable's answers.
+    stable_wrong: answers that claim another version and are wrong. p99 in microseconds, of the stable's answers to
+    its own requests: not to those that it took over from the canary at the end.
     """
 
     story: Story
@@ -129,7 +130,9 @@ def _rollout(world: World, story: Story) -> Outcome:
         answers = caller.answers(began)
         bad = sorted([int(at) for at in answers[answers[:, 3] == 0, 1]] + [at for at, _, _ in caller.failures()])
         before = answers[answers[:, 1] <= decided_ns]
-        beside = _of(answers[answers[:, 1] <= end.at_ns], stable)
+        # In flight at the decision: rows of the canary's queue among them, which the stable answers in its place.
+        own = ~((answers[:, 0] <= decided_ns) & (answers[:, 1] > decided_ns)) & (answers[:, 1] <= end.at_ns)
+        beside = _of(answers[own], stable)
         stable_wrong = sum(count for version, count in caller.wrong.items() if version != canary)
         lost = caller.lost
     ended = HOME

@@ -3,12 +3,11 @@ is answered once, by a version that its reply names, and none by a version witho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
@@ -144,7 +143,9 @@ class RoutedLife(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def becomes_ready_or_not(self, data: st.DataObject) -> None:
-        seat = data.draw(st.sampled_from(sorted(self.places)))
+        self.turn(data.draw(st.sampled_from(sorted(self.places))))
+
+    def turn(self, seat: int) -> None:
         place = self.places[seat]
         place.ready = not place.ready
         self.memory.set_ready(seat, place.generation if place.ready else 0)
@@ -208,27 +209,27 @@ class RoutedLife(RuleBasedStateMachine):
             assert cell.requests <= cell.answered
 
 
-def live(examples: int, *, seeks: Sequence[Phase] = tuple(Phase)) -> None:
+def test_a_call_is_answered_once_and_by_who_has_traffic_whatever_flips_meanwhile() -> None:
     run_state_machine_as_test(
         RoutedLife,
         settings=settings(
-            max_examples=examples,
+            max_examples=60,
             stateful_step_count=50,
             deadline=None,
-            phases=seeks,
             database=None,
             suppress_health_check=list(HealthCheck),
         ),
     )
 
 
-def test_a_call_is_answered_once_and_by_who_has_traffic_whatever_flips_meanwhile() -> None:
-    live(60)
-
-
 def test_the_alarm_rings_where_batches_stay_on_the_side_of_a_canary_that_has_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(memory, "sort_ready", lambda _words: None)
+    life = RoutedLife()
+    life.loads()
+    life.publish(stable=0, canary=1, ppm=1_000_000)
+    life.asks(rows=4, key=7, count=2)  # the first is sealed by the second
+    life.turn(1)
     with pytest.raises(AssertionError):
-        live(300, seeks=(Phase.generate,))
+        life.begins_a_batch(TRIAL)

@@ -213,8 +213,7 @@ def test_a_worker_whose_canary_does_not_end_even_then_says_so_and_goes(tmp_path:
         assert worker.process is not None
         assert worker.process.wait(20) == EXIT_HUNG
         assert waits.code() is not grpc.StatusCode.OK
-        assert trials.hung == (1, ref.seat, ref.generation)
-        assert int(trials.routing[RUNNING_TRIAL]) == ref.seat + 1
+        assert trials.hung == (1, ref.seat, ref.generation), "which names the culprit, also where the run ended by now"
     worker.close()
 
 
