@@ -2,7 +2,7 @@
 
 Numba notices an edit in a kernel's own file only: a changed constant in another module would leave stale machine code
 behind. So the folder's name is a digest of all sources of `native/`, the compiler, the processor and libnghttp2.
-Used by `native/__init__.py`; `roost doctor` and `roost warm` show the folder.
+Used by `native/__init__.py` and `roost warm`, which notes when all of them are there; `roost doctor` shows the folder.
 Always: nothing here imports the compiler, so that a process which only reads the plane stays small.
 """
 
@@ -61,6 +61,27 @@ def kernel_cache_folder() -> Path:
         cache_home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
         base = str(Path(cache_home) / "roost" / "kernels")
     return Path(base) / kernel_digest()
+
+
+def _stamp(*, fast_lane: bool) -> Path:
+    """The file that says that all kernels are there. Numba takes none whose source has moved or was written since."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        status = path.stat()
+        digest.update(f"{path}\0{status.st_mtime_ns}\0{status.st_size}\0".encode())
+    return kernel_cache_folder() / f"all-{'fast' if fast_lane else 'grpcio'}-{digest.hexdigest()[:16]}"
+
+
+def are_kernels_compiled(*, fast_lane: bool) -> bool:
+    """Whether `note_kernels_compiled` was called for these very sources. fast_lane: those of the fast lane too."""
+    return _stamp(fast_lane=True).exists() or (not fast_lane and _stamp(fast_lane=False).exists())
+
+
+def note_kernels_compiled(*, fast_lane: bool) -> None:
+    """Every kernel is in the cache, so that a start need not load them all only to find that out."""
+    stamp = _stamp(fast_lane=fast_lane)
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    stamp.touch()
 
 
 def use_kernel_cache() -> None:

@@ -16,6 +16,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from native.cache import are_kernels_compiled
+from server.cli.children import WARM_COMMAND
 from server.cli.configuration import ConfigurationError, Values, load_settings
 from server.cli.doors import Doors, open_doors
 from server.cli.parent import Commands, Parent
@@ -91,7 +93,13 @@ def serve(
         for line in refusal.lines:
             log.error("%s", line)
         raise typer.Exit(EXIT_REFUSED) from None
-    raise typer.Exit(Parent(settings, pins, doors, Commands(), lambda: _announce(settings, doors)).run())
+    commands = commands_for(doors.listener)
+    raise typer.Exit(Parent(settings, pins, doors, commands, lambda: _announce(settings, doors)).run())
+
+
+def commands_for(listener: str) -> Commands:
+    """What the parent runs for each part: kernels are compiled first, unless all that this listener needs are there."""
+    return Commands(warm=None if are_kernels_compiled(fast_lane=listener == "fast") else WARM_COMMAND)
 
 
 def _given(sections: dict[str, dict[str, Any]]) -> Values:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 import native
-from native.cache import kernel_cache_folder, use_kernel_cache
+from native.cache import kernel_cache_folder, note_kernels_compiled, use_kernel_cache
 from native.library import LibraryMissing, find_library, load_library
 
 FAST_LANE_ROOMS: Final = ("native.http2", "native.lane")  # their code calls libnghttp2
@@ -45,6 +45,7 @@ def warm(*, fast_lane: bool = True) -> Warmed:
             continue
         importlib.import_module(module.name)
         modules += 1
+    note_kernels_compiled(fast_lane=library is not None)
     described = f"{library.path} {library.version}" if library else None
     return Warmed(kernel_cache_folder(), modules, time.monotonic() - started, described)
 

@@ -26,9 +26,10 @@ class Runner:
         self._niceness = niceness
         self._clock: ThreadClock | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name, initializer=self._begin)
+        self._thread.submit(int)  # begins the thread now, so that what it holds open does not depend on traffic
 
     def time(self) -> ThreadTime | None:
-        """What its thread had of the processor, and waited for; None where nobody tells, or nothing ran yet."""
+        """What its thread had of the processor, and waited for; None where nobody tells, or it has not begun yet."""
         return None if self._clock is None else self._clock.read()
 
     def _begin(self) -> None:

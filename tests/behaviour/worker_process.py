@@ -14,6 +14,7 @@ from pathlib import Path
 
 import grpc
 
+from native.cache import are_kernels_compiled
 from native.plane.layout import Plane, WorkerState
 from server.cli.pinning import pin_models
 from server.processes import WorkerSpec
@@ -32,6 +33,8 @@ if importlib.util.find_spec("server.worker.listeners.fast_lane") is not None:
 @functools.cache
 def warm_kernels() -> None:
     """Compiles kernels once, as the parent does before its first worker: a start is then a matter of seconds."""
+    if are_kernels_compiled(fast_lane=True):
+        return
     command = (sys.executable, "-P", "-m", "server.cli.warm")
     subprocess.run(command, check=True, timeout=110, env=os.environ | {"PYTHONPATH": str(ROOT)})
 
