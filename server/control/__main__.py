@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -29,6 +28,7 @@ from server.control.plane_reader import PlaneReader
 from server.control.trial import trials_of
 from server.logs import start_logging
 from server.processes import ControlSpec
+from server.stop_signals import StopSignals
 
 log = logging.getLogger("roost.control")
 
@@ -52,11 +52,8 @@ async def control(spec: ControlSpec) -> None:
         application(reader, driver, spec.listen), http=HttpConnection, log_config=None, access_log=False, lifespan="off"
     )
     http = HttpServer(configuration)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(_say_in_one_line)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    asyncio.get_running_loop().set_exception_handler(_say_in_one_line)
+    signals = StopSignals()
 
     await admin.start()
     serving = asyncio.create_task(http.serve(sockets=[socket.socket(fileno=spec.http_fd)]))
@@ -64,16 +61,13 @@ async def control(spec: ControlSpec) -> None:
     answering, driving, looking = (
         asyncio.create_task(task) for task in (admin.follow(), driver.run(), Looks(driver).run())
     )
-    stopping = asyncio.create_task(stop.wait())
+    stopping = asyncio.create_task(signals.asked.wait())
     while not http.started and not serving.done():
         await asyncio.sleep(0.005)
     plane.words[PLANE_CONTROL_READY] = os.getpid()
     await asyncio.wait((serving, answering, driving, looking, stopping), return_when=asyncio.FIRST_COMPLETED)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # The end has begun: a second signal must not turn its exit code into that of a kill.
-        loop.remove_signal_handler(number)
-        signal.signal(number, signal.SIG_IGN)
+    signals.ignore()
     http.should_exit = True
     stopping.cancel()
     # Nobody asks any more, and nobody looks whether the port still answers: then what waits is written.

@@ -10,7 +10,6 @@ import asyncio
 import functools
 import logging
 import os
-import signal
 import sys
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy.typing as npt
 
 from native.plane.layout import HEADER_CONNECTIONS, Plane, WorkerState
 from server.processes import EXIT_HUNG, EXIT_OK, WorkerSpec
+from server.stop_signals import StopSignals
 from server.version import VERSION
 from server.worker.engine import Engine
 from server.worker.listeners.listener import Listener, make_listener, make_memory
@@ -51,9 +51,7 @@ def connections_elsewhere(plane: Plane, index: int) -> int | None:
 async def serve(spec: WorkerSpec, publisher: Publisher, plane: Plane) -> int:
     """Serves until SIGTERM or SIGINT; returns the exit code. Raises ModelRefused before anything listens."""
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    signals = StopSignals()
     health = HealthBoard(SERVICES)
     settings = spec.settings
     table = ModelTable(names=[model.name for model in settings.models])
@@ -73,7 +71,7 @@ async def serve(spec: WorkerSpec, publisher: Publisher, plane: Plane) -> int:
         seats.start()
         health.serve()
         publisher.enter(WorkerState.READY)
-        stopping = loop.create_task(stop.wait())
+        stopping = loop.create_task(signals.asked.wait())
         ends: list[asyncio.Future[Any]] = [stopping, listener.failure, engine.batches.watchdog.hung]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if listener.failure.done():
@@ -87,10 +85,7 @@ async def serve(spec: WorkerSpec, publisher: Publisher, plane: Plane) -> int:
         await _drain(listener, health, publisher, settings.server.drain_timeout_s)
         return EXIT_OK
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            # The end has begun: a second signal must not turn its exit code into that of a kill.
-            loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_IGN)
+        signals.ignore()
         publishing.cancel()
         engine.close()
         publisher.publish()
