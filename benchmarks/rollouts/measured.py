@@ -7,8 +7,6 @@ canary is compared with its p99 without one.
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,8 +19,7 @@ from benchmarks.rollouts.world import KEYS, World
 from benchmarks.swaps.caller import Caller, Mark
 from benchmarks.swaps.operator import Operator, plane_of, roost
 from benchmarks.swaps.versions import Versions, scaled
-from native.plane.layout import HEADER_CRASHES, WorkerState
-from native.plane.routing import RUNNING_TRIAL
+from native.plane.layout import WorkerState
 
 RATE = 2000.0
 WEIGHT = 0.05
@@ -162,7 +159,7 @@ def _run_out(world: World, story: Story, caller: Caller, canary: int) -> tuple[M
         world.operator.deploy(canary, weight=None if plan else WEIGHT, plan=plan)
         began = caller.mark()
         if story.crashes:
-            _crash_in_its_run(world)
+            world.crash_in_its_run()
         return began, _decided_ns(world)
     caller.settle()
     with world.caller(HARMLESS_KEYS, seed=canary + 1) as good_times:
@@ -177,24 +174,6 @@ def _run_out(world: World, story: Story, caller: Caller, canary: int) -> tuple[M
 def _decided_ns(world: World) -> int:
     world.until(lambda: world.route.canary is None, "a decision", VERDICT_S_MAX, every_s=0.0005)
     return time.monotonic_ns()
-
-
-def _crash_in_its_run(world: World) -> None:
-    """Kills a worker while it runs the canary, as a fault in native code would."""
-    seat = world.route.canary
-    assert seat is not None
-    blocks = [world.plane.block(index) for index in range(world.plane.workers)]
-
-    def crashed() -> bool:
-        for index, block in enumerate(blocks):
-            if block.routing[RUNNING_TRIAL] == seat.seat + 1:
-                crashes = int(block.header[HEADER_CRASHES])
-                os.kill(world.pid_of(index), signal.SIGSEGV)
-                world.until(lambda: block.header[HEADER_CRASHES] > crashes, "the parent sees the crash")  # noqa: B023
-                return True
-        return False
-
-    world.until(crashed, "a worker runs the canary", every_s=0.0)
 
 
 def _agree(world: World) -> bool:

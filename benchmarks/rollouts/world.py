@@ -5,18 +5,23 @@ Used by `benchmarks.rollouts` and by the tests of whole rollouts.
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from benchmarks.servers import Served
 from benchmarks.swaps.caller import Caller
 from benchmarks.swaps.operator import Operator
 from benchmarks.swaps.versions import NAME, Versions
-from native.plane.layout import HEADER_PID, Plane
+from native.plane.layout import HEADER_CRASH_SEAT, HEADER_PID, Plane
 from native.plane.routes import Route, RouteTables
+from native.plane.routing import RUNNING_TRIAL
 from native.plane.seats import SeatTable
 from registry_client.folder import FolderRegistry
 from server.control.journal_file import NAME as JOURNAL
@@ -66,6 +71,35 @@ class World:
 
     def pid_of(self, worker: int) -> int:
         return int(self.plane.block(worker).header[HEADER_PID])
+
+    def crash_in_its_run(self) -> int:
+        """Kills a worker while it runs the canary, as a fault in native code would. Returns the worker's index."""
+        seat = self.route.canary
+        assert seat is not None
+        crashed = -1
+
+        def crash_one() -> bool:
+            nonlocal crashed
+            crashed = next((index for index in range(self.plane.workers) if self._crash(index, seat.seat)), -1)
+            return crashed >= 0
+
+        self.until(crash_one, "a worker runs the canary", every_s=0.0)
+        header = self.plane.block(crashed).header
+        self.until(lambda: header[HEADER_CRASH_SEAT] == seat.seat + 1, "the parent names who it was")
+        return crashed
+
+    def _crash(self, worker: int, seat: int) -> bool:
+        """Only where it runs the seat on its trial side still when it has been stopped: then it is in that run."""
+        routing, pid = self.plane.block(worker).routing, self.pid_of(worker)
+        if routing[RUNNING_TRIAL] != seat + 1:
+            return False
+        os.kill(pid, signal.SIGSTOP)
+        while psutil.Process(pid).status() != psutil.STATUS_STOPPED:
+            time.sleep(0)
+        if runs := routing[RUNNING_TRIAL] == seat + 1:
+            os.kill(pid, signal.SIGSEGV)
+        os.kill(pid, signal.SIGCONT)
+        return bool(runs)
 
     def log(self) -> str:
         return self.server.log.read_text(errors="replace")[-3000:]

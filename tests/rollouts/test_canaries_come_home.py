@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import os
-import signal
 import time
 from collections.abc import Callable
 
 import pytest
 
 from benchmarks.rollouts.canaries import STEPS_ENDLESS, failing, looping, not_a_number
-from benchmarks.rollouts.world import KEYS, WAIT_S, World
+from benchmarks.rollouts.world import KEYS, World
 from benchmarks.swaps.caller import Caller
 from benchmarks.swaps.versions import scaled
-from native.plane.layout import HEADER_CRASHES, WorkerState
-from native.plane.routing import RUNNING_TRIAL
+from native.plane.layout import WorkerState
 from tests.rollouts.conftest import PLAN, RATE
 
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
@@ -132,24 +129,8 @@ def test_a_worker_that_crashes_in_a_canarys_run_is_replaced_without_it(world: Wo
     with world.caller() as caller:
         caller.pace(rate=RATE / 4)
         world.operator.deploy(canary, weight=0.2)
-        seat = world.route.canary
-        assert seat is not None
-        index = _crash_one_in(world, seat.seat)
+        index = world.crash_in_its_run()
         went_home(world, canary)
         world.until(lambda: world.plane.block(index).state is WorkerState.READY, "the worker is replaced")
         after_it_all_is_well(world, caller)
         stable_was_right(caller, canary)
-
-
-def _crash_one_in(world: World, seat: int) -> int:
-    """Kills a worker, as its own runtime would, in a run of this seat on its trial side. Returns its index."""
-    deadline = time.monotonic() + WAIT_S
-    while time.monotonic() < deadline:
-        for index in range(world.plane.workers):
-            block = world.plane.block(index)
-            if block.routing[RUNNING_TRIAL] == seat + 1:
-                crashes = int(block.header[HEADER_CRASHES])
-                os.kill(world.pid_of(index), signal.SIGSEGV)
-                world.until(lambda: block.header[HEADER_CRASHES] > crashes, "the parent sees the crash")  # noqa: B023
-                return index
-    raise AssertionError("no worker ran the canary")
