@@ -23,7 +23,7 @@ from native.plane.layout import HEADER_CRASH_SEAT, HEADER_PID, Plane
 from native.plane.routes import Route, RouteTables
 from native.plane.routing import RUNNING_TRIAL
 from native.plane.seats import SeatTable
-from registry_client.folder import FolderRegistry
+from registry_client.opening import open_registry
 from server.control.journal_file import NAME as JOURNAL
 from server.lifecycle.journal import read, verify
 
@@ -33,7 +33,7 @@ WAIT_S = 60.0
 
 @dataclass
 class World:
-    """One server with two workers, the same registry, and an operator."""
+    """One server with two workers, its registry, and an operator."""
 
     versions: Versions
     server: Served
@@ -114,7 +114,7 @@ class World:
         """Journal, plane, registry and what the operator is told: all of one mind, soon."""
 
         def registry() -> dict[str, str]:
-            found = FolderRegistry(self.versions.root).versions(NAME)
+            found = open_registry(self.versions.location).versions(NAME)
             return {alias: one.digest for one in found for alias in one.aliases}
 
         def agree() -> bool:

@@ -46,7 +46,7 @@ def roost(
     )
     anywhere = "127.0.0.1:0"
     command = [sys.executable, "-m", "server.cli", "serve", "--config", str(config), "--workers", str(workers)]
-    command += ["--registry", str(versions.root), "--state", str(folder / "state"), "--model", f"{NAME}@stable"]
+    command += ["--registry", versions.location, "--state", str(folder / "state"), "--model", f"{NAME}@stable"]
     command += ["--listener", "fast", "--listen", anywhere, "--http", anywhere, "--admin", anywhere]
     with served(command if core is None else pinned(core, command), folder) as server:
         yield server

@@ -14,9 +14,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from registry_client.bundle import write_bundle
-from registry_client.folder import FolderRegistry
 from registry_client.manifest import Lineage
 from registry_client.onnx_model import read_onnx
+from registry_client.opening import open_registry
 from registry_client.reference_run import record_golden
 
 NAME = "scaled"
@@ -51,12 +51,13 @@ def scaled(factor: int, name: str = "graph") -> bytes:
 
 
 class Versions:
-    """A folder registry with one model, and what each version answers."""
+    """A registry with one model, and what each version answers. location: its own, else that of a folder below."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, location: str | None = None) -> None:
         self.folder = folder
         self.root = folder / "registry"
         self.root.mkdir(parents=True, exist_ok=True)
+        self.location = location or str(self.root)
         self.factors: list[int] = [0]  # by version; there is none 0
         self.digests: list[str] = [""]
 
@@ -72,7 +73,7 @@ class Versions:
             golden=record_golden(model, rows=2),
             lineage=Lineage(parameters={"number": number}),
         )
-        pushed = FolderRegistry(self.root).push(bundle, aliases=aliases)
+        pushed = open_registry(self.location).push(bundle, aliases=aliases)
         assert int(pushed.version) == number, (pushed.version, number)
         self.factors.append(factor)
         self.digests.append(pushed.digest)
