@@ -14,6 +14,7 @@ from benchmarks.swaps.versions import graph_bytes, node, value
 
 THRESHOLD = 900.0
 STEPS_ENDLESS = 2**40
+SWELLING_MIB = 1500
 
 
 _PLACES: dict[str, np.ndarray] = {

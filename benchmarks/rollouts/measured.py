@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.rollouts.canaries import STEPS_ENDLESS, failing, looping, not_a_number, swelling
+from benchmarks.rollouts.canaries import STEPS_ENDLESS, SWELLING_MIB, failing, looping, not_a_number, swelling
 from benchmarks.rollouts.world import KEYS, World
 from benchmarks.swaps.caller import Caller, Mark
 from benchmarks.swaps.operator import Operator, plane_of, roost
@@ -29,7 +29,6 @@ QUIET_S = 3.0
 AFTER_S = 1.0  # runs that hang in a worker are ended by its watchdog meanwhile
 VERDICT_S_MAX = 120.0
 HARMLESS_KEYS = 512  # their inputs are below every canary's threshold
-SWELLING_MIB = 1500
 WORKER_BYTES_MAX = 1 << 30
 SLOW_STEPS = 400  # about ten times what a batch takes
 SETTINGS = {"trial": {"worker_memory_bytes_max": WORKER_BYTES_MAX}, "logs": {"format": "json"}}

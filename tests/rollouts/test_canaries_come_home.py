@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from benchmarks.rollouts.canaries import STEPS_ENDLESS, failing, looping, not_a_number
+from benchmarks.rollouts.canaries import STEPS_ENDLESS, SWELLING_MIB, failing, looping, not_a_number, swelling
 from benchmarks.rollouts.world import KEYS, World
 from benchmarks.swaps.caller import Caller
 from benchmarks.swaps.versions import scaled
@@ -119,6 +119,22 @@ def test_a_canary_that_is_far_too_slow_goes_home_by_itself(world: World) -> None
         caller.pace(rate=RATE / 4)
         world.operator.deploy(canary, weight=0.1)
         went_home(world, canary)
+        after_it_all_is_well(world, caller)
+        stable_was_right(caller, canary)
+
+
+@pytest.mark.slow
+def test_a_canary_that_eats_memory_goes_home_by_itself(world: World) -> None:
+    factor = next(factors)
+    canary = world.push(swelling(factor, SWELLING_MIB), factor)
+    with world.caller() as caller:
+        caller.pace(rate=RATE / 4)
+        world.operator.deploy(canary, weight=0.1)
+        went_home(world, canary)
+        world.until(
+            lambda: all(world.plane.block(index).state is WorkerState.READY for index in range(world.plane.workers)),
+            "a worker whose run did not end is replaced",
+        )
         after_it_all_is_well(world, caller)
         stable_was_right(caller, canary)
 
