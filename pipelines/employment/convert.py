@@ -50,6 +50,10 @@ def to_onnx(classifier: LGBMClassifier) -> bytes:
     # onnxmltools declares [1] for the label of any number of rows: ONNX Runtime warns of it at every batch.
     _declare(outputs["label"], "rows")
     _declare(outputs["probabilities"], "rows", 2)
+    # They come out of a set, in another order in one process of four.
+    operator_sets = sorted(model.opset_import, key=lambda one: str(one.domain))
+    model.ClearField("opset_import")
+    model.opset_import.extend(operator_sets)
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString(deterministic=True))
 

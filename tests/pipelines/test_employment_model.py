@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from onnxmltools import convert_lightgbm
 
 from pipelines.employment import convert
 from pipelines.employment.bundle import GOLDEN_ROW_COUNTS, golden_examples
@@ -21,6 +22,21 @@ def model_bytes(reference: Examples) -> bytes:
 
 
 def test_the_same_examples_give_the_same_graph(reference: Examples, model_bytes: bytes) -> None:
+    assert convert.to_onnx(train(reference, QUICK)) == model_bytes
+
+
+def test_the_converters_order_of_operator_sets_does_not_matter(
+    reference: Examples, model_bytes: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def in_another_order(*trees: object, **options: object) -> onnx.ModelProto:
+        model = convert_lightgbm(*trees, **options)
+        sets = list(model.opset_import)
+        assert len(sets) > 1
+        model.ClearField("opset_import")
+        model.opset_import.extend(reversed(sets))
+        return model
+
+    monkeypatch.setattr(convert, "convert_lightgbm", in_another_order)
     assert convert.to_onnx(train(reference, QUICK)) == model_bytes
 
 
