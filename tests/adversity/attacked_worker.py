@@ -120,7 +120,12 @@ class AttackedWorker:
         return pages * 4096
 
     def descriptors(self) -> int:
-        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+        """Those that stay: the fewest of several counts, since a worker opens a file now and then, to read its size."""
+        counts = []
+        for _ in range(10):
+            counts.append(len(list(Path(f"/proc/{self.pid}/fd").iterdir())))
+            time.sleep(0.01)
+        return min(counts)
 
     def eventually(self, holds: Callable[[], bool], within_s: float = SETTLED_S) -> bool:
         until = time.monotonic() + within_s
