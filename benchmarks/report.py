@@ -19,7 +19,7 @@ from benchmarks.batched import LOAD as BATCHED_LOAD
 from benchmarks.batched import BatchedResult
 from benchmarks.machine import Machine
 from benchmarks.runs import Cell, cpu_ratio, throughput_ratio
-from benchmarks.targets import Target
+from benchmarks.targets import TARGET_COLUMNS, Target
 
 COLUMNS = (
     "contender",
@@ -38,7 +38,6 @@ OTHERS_SHARE_MAX = 0.1
 SHARE_MAX = 1.05  # above 1 by as much as a quiet machine's rounds differ
 
 BARE_COLUMNS = ("batch of", "rows/s", "us/batch", "us/row")
-TARGET_COLUMNS = ("target", "wanted", "got", "")
 
 
 @dataclass(frozen=True)
@@ -126,10 +125,7 @@ def as_json(result: Result) -> str:
             "cpu_us_per_row": result.batched.served_cpu_us,
             "share_of_bare": result.batched.share,
         },
-        "targets": [
-            {"what": target.what, "wanted": target.wanted, "got": target.got, "passed": target.passed}
-            for target in result.targets
-        ],
+        "targets": [target.as_dict() for target in result.targets],
     }
     return json.dumps(document, indent=2) + "\n"
 
@@ -145,7 +141,7 @@ def as_page(result: Result) -> str:
         f"of any row. {result.verified:,} answers were read beside the load and compared with bare ONNX Runtime's; all "
         "were right.",
         "## Targets",
-        _markdown(TARGET_COLUMNS, [_target_row(target) for target in result.targets]),
+        _markdown(TARGET_COLUMNS, [target.row for target in result.targets]),
         "## A 32-64-64-2 perceptron, one row a request, one worker",
     ]
     for label, cells in _by_load(result.cells):
@@ -182,7 +178,7 @@ def show(result: Result, console: Console) -> None:
     console.print(_batched_sentence(result.batched), soft_wrap=True)
     promised = Table(*TARGET_COLUMNS, title="targets")
     for target in result.targets:
-        promised.add_row(*_target_row(target), style="green" if target.passed else "red")
+        promised.add_row(*target.row, style="green" if target.passed else "red")
     console.print(promised)
     console.print(f"{result.verified:,} answers were compared with bare ONNX Runtime's, all right.", soft_wrap=True)
     console.print(
@@ -259,10 +255,6 @@ def _page_row(cell: Cell, cells: Sequence[Cell]) -> tuple[str, ...]:
 
 def _speed_row(speed: BatchSpeed) -> tuple[str, ...]:
     return (f"{speed.rows:,}", f"{speed.rows_per_s:,.0f}", f"{speed.us:,.1f}", f"{speed.us / speed.rows:.2f}")
-
-
-def _target_row(target: Target) -> tuple[str, ...]:
-    return (target.what, target.wanted, f"{target.got:.2f}", "kept" if target.passed else "MISSED")
 
 
 def _batched_sentence(batched: BatchedResult) -> str:

@@ -55,6 +55,14 @@ def plain_command(files: Mapping[str, Path]) -> list[str]:
     return [sys.executable, "-m", "benchmarks.plain_server", *models]
 
 
+def compile_kernels(who: str) -> bool:
+    """Before anything is measured, as a server on one core takes a minute over them. False, with a line, on failure."""
+    code = subprocess.run([sys.executable, "-m", "server.cli", "warm"], cwd=REPOSITORY, check=False).returncode
+    if code != 0:
+        print(f"{who}: server.cli warm ended with code {code}; its own words are above.", file=sys.stderr)
+    return code == 0
+
+
 @contextmanager
 def served(command: Sequence[str], folder: Path) -> Iterator[Served]:
     """Runs `command` with `--ready-file` and yields once that file is there. Its output goes to a file in `folder`."""

@@ -24,6 +24,9 @@ P50_TO_PLAIN_MAX = 0.5
 SHARE_OF_BARE_MIN = 0.9
 
 
+TARGET_COLUMNS = ("target", "wanted", "got", "")
+
+
 @dataclass(frozen=True)
 class Target:
     """got is wanted to be at least or at most `bound`."""
@@ -40,6 +43,14 @@ class Target:
     @property
     def wanted(self) -> str:
         return f"{'at least' if self.at_least else 'at most'} {self.bound:g}"
+
+    @property
+    def row(self) -> tuple[str, str, str, str]:
+        """As tables show it, under TARGET_COLUMNS."""
+        return (self.what, self.wanted, f"{self.got:,.2f}", "kept" if self.passed else "MISSED")
+
+    def as_dict(self) -> dict[str, object]:
+        return {"what": self.what, "wanted": self.wanted, "got": self.got, "passed": self.passed}
 
 
 def targets(cells: Sequence[Cell], batched: BatchedResult) -> list[Target]:

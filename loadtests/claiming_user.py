@@ -6,7 +6,6 @@ by tests in their own process.
 
 from __future__ import annotations
 
-import itertools
 import os
 import sys
 import time
@@ -14,23 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
-import grpc.experimental.gevent as grpc_gevent
-import numpy as np
-from locust import User
 
 from loadtests import served_model
 from loadtests.claimed_versions import ClaimedCase, claimed_pool
+from loadtests.connected_user import CallFailed, ConnectedUser
 from loadtests.verified_pool import WrongAnswer
-from protos.inference import grpc_service_pb2_grpc as oip_grpc
-from protos.roost.v1 import predict_pb2_grpc as v1_grpc
-
-grpc_gevent.init_gevent()
 
 USERS_DEFAULT = "16"
-
-
-class CallFailed(Exception):
-    """A call that ended in another status than OK; locust groups failures by this text."""
 
 
 @dataclass(frozen=True)
@@ -44,27 +33,10 @@ class Answered:
     key: str = ""
 
 
-_user_numbers = itertools.count()
-
-
-class ClaimingUser(User):
+class ClaimingUser(ConnectedUser):
     """A connection of its own, one call in flight. Subclasses have the tasks, and look at what came in `check`."""
 
     abstract = True
-
-    def on_start(self) -> None:
-        # Without a pool of its own, all users of a process would share one connection.
-        self.channel = grpc.insecure_channel(self.options.target, [("grpc.use_local_subchannel_pool", 1)])
-        self.prediction = v1_grpc.PredictionStub(self.channel)
-        self.inference = oip_grpc.GRPCInferenceServiceStub(self.channel)
-        self.random = np.random.default_rng((self.options.seed, next(_user_numbers)))
-
-    def on_stop(self) -> None:
-        self.channel.close()
-
-    @property
-    def options(self):
-        return self.environment.parsed_options
 
     def begin(self):
         """Whatever `check` wants to know of the moment before the call."""

@@ -9,23 +9,17 @@ from __future__ import annotations
 
 import locust  # noqa: F401  # isort: skip - before anything that imports ssl, which gevent must patch first
 
-import itertools
 import os
 import sys
 import time
 from pathlib import Path
 
 import grpc
-import grpc.experimental.gevent as grpc_gevent
-import numpy as np
-from locust import User, events, task
+from locust import events, task
 
 from loadtests import served_model
+from loadtests.connected_user import CallFailed, ConnectedUser
 from loadtests.verified_pool import WrongAnswer, verified_pool
-from protos.inference import grpc_service_pb2_grpc as oip_grpc
-from protos.roost.v1 import predict_pb2_grpc as v1_grpc
-
-grpc_gevent.init_gevent()
 
 USERS_DEFAULT, RUN_TIME_DEFAULT = "16", "20s"
 
@@ -79,29 +73,8 @@ def _model_bytes(options) -> bytes:
     return served_model.of_registry(options.registry, options.model, options.alias)
 
 
-class CallFailed(Exception):
-    """A call that ended in another status than OK; locust groups failures by this text."""
-
-
-_user_numbers = itertools.count()
-
-
-class SteadyUser(User):
+class SteadyUser(ConnectedUser):
     """A service with a connection of its own and one call in flight, Predict and ModelInfer in equal parts."""
-
-    def on_start(self) -> None:
-        # Without a pool of its own, all users of a process would share one connection.
-        self.channel = grpc.insecure_channel(self.options.target, [("grpc.use_local_subchannel_pool", 1)])
-        self.prediction = v1_grpc.PredictionStub(self.channel)
-        self.inference = oip_grpc.GRPCInferenceServiceStub(self.channel)
-        self.random = np.random.default_rng((self.options.seed, next(_user_numbers)))
-
-    def on_stop(self) -> None:
-        self.channel.close()
-
-    @property
-    def options(self):
-        return self.environment.parsed_options
 
     @task
     def predict(self) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from rich.console import Console
 from benchmarks.machine import Machine
 from benchmarks.rollouts.measured import STORIES, Outcome, rollouts
 from benchmarks.rollouts.report import as_json, show, targets
-from benchmarks.servers import REPOSITORY
+from benchmarks.servers import compile_kernels
 from benchmarks.swaps.versions import Versions
 
 TABLE_CHARACTERS = 132
@@ -48,9 +47,7 @@ def main() -> int:
         names = "; ".join(story.name for story in STORIES)
         print(f"bench-rollouts: expected --times of 1 or more and --only of one of: {names}.", file=sys.stderr)
         return 2
-    ended = subprocess.run([sys.executable, "-m", "server.cli", "warm"], cwd=REPOSITORY, check=False).returncode
-    if ended != 0:
-        print(f"bench-rollouts: server.cli warm ended with code {ended}; its own words are above.", file=sys.stderr)
+    if not compile_kernels("bench-rollouts"):
         return 2
     console = Console(width=max(Console().width, TABLE_CHARACTERS))
     with tempfile.TemporaryDirectory() as scratch, console.status("starting a server") as status:

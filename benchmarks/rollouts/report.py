@@ -15,7 +15,7 @@ from rich.table import Table
 
 from benchmarks.machine import Machine
 from benchmarks.rollouts.measured import HOME, Outcome
-from benchmarks.targets import Target
+from benchmarks.targets import TARGET_COLUMNS, Target
 
 STABLE_P99_MAX = 1.5
 
@@ -55,11 +55,9 @@ def show(outcomes: Sequence[Outcome], promises: Sequence[Target], console: Conso
             f"{one.bad_replies:,}", f"{one.last_bad_ms:,.0f}", f"{one.quiet_p99_us:,.0f}", f"x {one.p99_ratio:.2f}",
         )  # fmt: skip
     console.print(figures)
-    table = Table()
-    for column in ("target", "wanted", "got", ""):
-        table.add_column(column)
-    for promise in promises:
-        table.add_row(promise.what, promise.wanted, f"{promise.got:,.2f}", "kept" if promise.passed else "MISSED")
+    table = Table(*TARGET_COLUMNS)
+    for one in promises:
+        table.add_row(*one.row)
     console.print(table)
 
 
@@ -73,6 +71,6 @@ def as_json(runs: Sequence[Outcome], promises: Sequence[Target], machine: Machin
             | {"p99_ratio": one.p99_ratio}
             for one in runs
         ],
-        "targets": [{"what": one.what, "wanted": one.wanted, "got": one.got, "passed": one.passed} for one in promises],
+        "targets": [one.as_dict() for one in promises],
     }
     return json.dumps(document, indent=1)

@@ -6,7 +6,6 @@ Writes swaps.json into `--out`. Exit codes: 0 everything was kept; 1 something w
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.machine import Machine, what_is_missing
-from benchmarks.servers import REPOSITORY
+from benchmarks.servers import compile_kernels
 from benchmarks.swaps.measured import Plan, measured
 from benchmarks.swaps.report import as_json, show, targets
 from benchmarks.swaps.versions import Versions
@@ -38,10 +37,7 @@ def main() -> int:
     plan = QUICK if arguments.quick else FULL
     if arguments.cycles is not None:
         plan = Plan(**{**vars(plan), "cycles": arguments.cycles})
-    # Kernels are made before: a server on one core would take a minute over them.
-    ended = subprocess.run([sys.executable, "-m", "server.cli", "warm"], cwd=REPOSITORY, check=False).returncode
-    if ended != 0:
-        print(f"bench-swaps: server.cli warm ended with code {ended}; its own words are above.", file=sys.stderr)
+    if not compile_kernels("bench-swaps"):
         return 2
     console = Console(width=max(Console().width, TABLE_CHARACTERS))
     with tempfile.TemporaryDirectory() as scratch, console.status("starting a server") as status:

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from benchmarks.machine import Machine
 from benchmarks.swaps.measured import Found
-from benchmarks.targets import Target
+from benchmarks.targets import TARGET_COLUMNS, Target
 
 FLIP_P99_MAX = 1.2
 SWAP_P99_MAX = 1.5
@@ -51,11 +51,9 @@ def show(found: Found, promises: Sequence[Target], console: Console) -> None:
     for what, figure in _figures(found):
         figures.add_row(what, figure)
     console.print(figures)
-    table = Table()
-    for column in ("target", "wanted", "got", ""):
-        table.add_column(column)
+    table = Table(*TARGET_COLUMNS)
     for one in promises:
-        table.add_row(one.what, one.wanted, f"{one.got:,.2f}", "kept" if one.passed else "MISSED")
+        table.add_row(*one.row)
     console.print(table)
     for (status, message), count in found.failures.items():
         console.print(f"failed: status {status}, {count} times: {message}")
@@ -84,7 +82,7 @@ def as_json(found: Found, promises: Sequence[Target], machine: Machine, command:
         "late_ms": found.late_ms,
         "rss_before_bytes": found.rss_before,
         "rss_after_bytes": found.rss_after,
-        "targets": [{"what": one.what, "wanted": one.wanted, "got": one.got, "passed": one.passed} for one in promises],
+        "targets": [one.as_dict() for one in promises],
     }
     return json.dumps(document, indent=1)
 
