@@ -50,7 +50,7 @@ def test_answers_of_another_model_fail_the_run(mlp_server: Served, tmp_path: Pat
 
 
 def test_refused_calls_fail_the_run(mlp_server: Served, mlp_file: Path):
-    code, output = _run_profile("--target", mlp_server.target, "--model", "nobody", "--onnx", str(mlp_file), "-t", "1s")
+    code, output = _run_profile("--target", mlp_server.target, "--model", "nobody", "--onnx", str(mlp_file), "-t", "3s")
     assert code == 1
     assert "NOT_FOUND" in output
 
