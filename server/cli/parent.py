@@ -47,6 +47,7 @@ from native.plane.routing import (
     ROUTE_WORDS,
     RUNNING_MAIN,
     RUNNING_TRIAL,
+    RUNNING_TRIAL_GENERATION,
     SEATS_MAX,
     TABLE_ROUTES,
     TABLE_WORDS,
@@ -64,8 +65,10 @@ log = logging.getLogger("roost.parent")
 
 EXIT_FAILED: Final = 1
 STOP_SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT})
-# What a run can do to its process; SIGKILL is somebody else's doing, or the system's, for want of memory.
+# What a run can do to its process. SIGKILL is somebody else's doing, once; twice in the same artifact's trial runs, it
+# is likelier to be the system's, for want of the memory that they take.
 FAULTS: Final = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT, signal.SIGSYS})
+KILLED_AGAIN_S: Final = 300.0
 WAITED_FOR: Final = STOP_SIGNALS | {signal.SIGCHLD}
 STARTING_POLL_S: Final = 0.02
 READY_POLL_S: Final = 1.0
@@ -122,6 +125,7 @@ class Parent:
         self._control = Place("control", None)
         self._workers = [Place(f"worker {index}", index) for index in range(settings.server.workers)]
         self._was_ready = False
+        self._killed_ns: dict[tuple[int, int], int] = {}  # (seat, generation) that was on trial: when, last
         self._warming: Child | None = None
 
     def run(self) -> int:
@@ -262,12 +266,12 @@ class Parent:
     def _note_culprit(self, block: WorkerBlock, code: int) -> None:
         """A worker died of what it ran: tells control which artifact that was, and bans one that was on trial.
 
-        Only faults count, and runs that the worker itself gave up: a worker that somebody killed says nothing about
-        what it ran. Plain stores: whoever loads artifacts next in this worker's place does not exist yet.
+        Faults count, runs that the worker itself gave up, and kills that come again: a worker that somebody killed says
+        nothing about what it ran. Plain stores: whoever loads artifacts next in this worker's place is not there yet.
         """
         if code == EXIT_HUNG:
             seat, generation = int(block.routing[HUNG_SEAT]), int(block.routing[HUNG_GENERATION])
-        elif -code in FAULTS:
+        elif -code in FAULTS or (code == -signal.SIGKILL and self._killed_again(block)):
             # The generation is the next word.
             running = RUNNING_TRIAL if block.routing[RUNNING_TRIAL] > 0 else RUNNING_MAIN
             seat, generation = int(block.routing[running]) - 1, int(block.routing[running + 1])
@@ -281,6 +285,16 @@ class Parent:
             fields = {"seat": seat}
             log.error("an artifact on trial ended its worker: no worker loads it again", extra={"fields": fields})
         block.header[HEADER_CRASHES] += 1
+
+    def _killed_again(self, block: WorkerBlock) -> bool:
+        """Whether a worker was killed in a trial run of the same artifact a short while ago, too."""
+        suspect = int(block.routing[RUNNING_TRIAL]), int(block.routing[RUNNING_TRIAL_GENERATION])
+        if suspect[0] <= 0:
+            return False
+        now_ns = time.monotonic_ns()
+        before_ns = self._killed_ns.get(suspect)
+        self._killed_ns = {suspect: now_ns}  # of one at a time: whoever is next on trial starts with none
+        return before_ns is not None and now_ns - before_ns <= KILLED_AGAIN_S * SECOND_NS
 
     def _stable_seats(self) -> set[int]:
         """The seats that serve now: one that was promoted while its last trial ran is taken home, not just left out."""

@@ -98,6 +98,30 @@ def test_a_worker_that_somebody_killed_says_nothing_of_what_it_ran(
     assert not plane.routing[BANNED : BANNED + SEATS_MAX].any()
 
 
+def test_an_artifact_in_whose_trial_runs_workers_are_killed_twice_is_banned(start: Callable[..., Server]) -> None:
+    """As the system does for want of memory: each time before anybody has seen how much it takes."""
+    server = start()
+    ready = server.wait_ready()
+    plane = plane_of(server.process.pid)
+
+    def killed_in(worker: int, trial: int, generation: int) -> None:
+        block = plane.block(worker)
+        block.routing[RUNNING_TRIAL], block.routing[RUNNING_TRIAL_GENERATION] = trial, generation
+        pids = [one["pid"] for one in server.health(ready)["workers"]]
+        os.kill(pids[worker], signal.SIGKILL)
+        wait_until(lambda: server.health(ready)["workers"][worker]["pid"] not in (0, pids[worker]))
+        wait_until(lambda: server.health(ready)["ready"])
+        server.children.update(one["pid"] for one in server.health(ready)["workers"])
+
+    killed_in(0, trial=6, generation=3)
+    killed_in(1, trial=6, generation=4)
+    assert not plane.routing[BANNED : BANNED + SEATS_MAX].any(), "another artifact in the same seat"
+    killed_in(0, trial=6, generation=4)
+    bans = plane.routing[BANNED : BANNED + SEATS_MAX].tolist()
+    assert {seat: generation for seat, generation in enumerate(bans) if generation} == {5: 4}
+    assert plane.block(0).header[HEADER_CRASH_SEAT] == 6
+
+
 @pytest.mark.parametrize("seat", [0, SEATS_MAX + 1, -5, 2**62])
 def test_a_worker_that_died_with_nothing_running_bans_nothing(start: Callable[..., Server], seat: int) -> None:
     server = start()
