@@ -30,7 +30,8 @@ AFTER_S = 1.0  # runs that hang in a worker are ended by its watchdog meanwhile
 VERDICT_S_MAX = 120.0
 HARMLESS_KEYS = 512  # their inputs are below every canary's threshold
 WORKER_BYTES_MAX = 1 << 30
-SLOW_STEPS = 400  # about ten times what a batch takes
+SLOW_STEPS = 400  # a few milliseconds, far more than ten times what a batch takes
+SLOW_S = 10.0
 SETTINGS = {"trial": {"worker_memory_bytes_max": WORKER_BYTES_MAX}, "logs": {"format": "json"}}
 NS_PER_MS = 1e6
 
@@ -42,7 +43,8 @@ class Story:
     """A canary and what is to become of it. make: its model from its factor; None: a copy of the stable.
 
     keys: of the load, 0 for none. good_first: its first requests are harmless ones. crashes: its worker dies in its
-    run. slow: its inputs alone don't tell; that it is slow is found by nobody yet, but its stable must not suffer.
+    run. One that is slow within its time limits is found by nobody yet, but its stable must not suffer: it ends
+    TAKEN_BACK, by the operator.
     """
 
     name: str
@@ -53,7 +55,7 @@ class Story:
     crashes: bool = False
 
 
-HOME, PROMOTED = "went_home", "promoted"
+HOME, PROMOTED, TAKEN_BACK = "went_home", "promoted", "taken_back"
 STORIES = (
     Story("an identical copy, keyless", None, PROMOTED, keys=0),
     Story("a good one, keyed", scaled, PROMOTED),
@@ -62,6 +64,7 @@ STORIES = (
     Story("NaN for some inputs, keyless", not_a_number, HOME, keys=0),
     Story("errors, keyless", failing, HOME, keys=0),
     Story("a hang, keyless", lambda factor: looping(factor, STEPS_ENDLESS), HOME, keys=0),
+    Story("far slower, keyless", lambda factor: looping(factor, SLOW_STEPS), TAKEN_BACK, keys=0),
     Story("a native crash, keyless", lambda factor: looping(factor, 3000), HOME, keys=0, crashes=True),
     Story("a memory blow-up, keyless", lambda factor: swelling(factor, SWELLING_MIB), HOME, keys=0),
 )
@@ -135,7 +138,7 @@ def _rollout(world: World, story: Story) -> Outcome:
     if world.digest("stable") == digest:
         ended = PROMOTED
     elif digest not in {one.digest for one in world.operator.state().quarantined}:
-        ended = "neither"
+        ended = TAKEN_BACK
     return Outcome(
         story=story,
         ended=ended,
@@ -159,6 +162,10 @@ def _run_out(world: World, story: Story, caller: Caller, canary: int) -> tuple[M
         began = caller.mark()
         if story.crashes:
             world.crash_in_its_run()
+        if story.ends == TAKEN_BACK:
+            time.sleep(SLOW_S)
+            assert world.route.canary is not None, "nothing is wrong with it"
+            world.operator.rollback()
         return began, _decided_ns(world)
     caller.settle()
     with world.caller(HARMLESS_KEYS, seed=canary + 1) as good_times:

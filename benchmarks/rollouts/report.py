@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import Machine
-from benchmarks.rollouts.measured import HOME, Outcome
+from benchmarks.rollouts.measured import PROMOTED, Outcome
 from benchmarks.targets import TARGET_COLUMNS, Target
 
 STABLE_P99_MAX = 1.5
@@ -30,7 +30,7 @@ def targets(outcomes: Sequence[Outcome], runs: Sequence[Outcome]) -> list[Target
             "stable's p99 beside a bad canary, to quiet (the worst story)",
             STABLE_P99_MAX,
             False,
-            max((one.p99_ratio for one in outcomes if one.story.ends == HOME), default=0.0),
+            max((one.p99_ratio for one in outcomes if one.story.ends != PROMOTED), default=0.0),
         ),
     ]
 
@@ -40,7 +40,7 @@ def _well(outcome: Outcome) -> bool:
 
 
 def _bad_of_good(outcome: Outcome) -> int:
-    return 0 if outcome.story.ends == HOME else outcome.bad_replies
+    return outcome.bad_replies if outcome.story.ends == PROMOTED else 0
 
 
 def show(outcomes: Sequence[Outcome], promises: Sequence[Target], console: Console) -> None:
