@@ -153,7 +153,7 @@ def test_a_plan_goes_from_its_file_to_the_server(admin: ScriptedAdmin, tmp_path:
         (["rollback", "churn", "--local", "--ready-file", "pyproject.toml"], "which names no pid"),
         (["rollback", "churn", "--local", "--pid", "1", "--quarantine"], "neither --quarantine nor --if-revision"),
         (["journal", "verify", "--head", "7"], "a line's number, a colon and 64 digits"),
-        (["events", "--after", "0"], "--after"),
+        (["events", "--after", "-1"], "--after"),
     ],
 )
 def test_a_slip_on_the_command_line_is_exit_code_2_and_nothing_is_asked(
@@ -253,7 +253,7 @@ def test_a_server_without_the_service_is_exit_code_3(admin: ScriptedAdmin) -> No
     admin.answers["Promote"] = (grpc.StatusCode.UNIMPLEMENTED, "method: no such one")
     result = run(admin.address, "promote", "churn")
     assert result.exit_code == 3
-    assert "expected the admin port of a server like this one, got another (method: no such one)" in result.stderr
+    assert "expected a Roost's admin port, got another gRPC server's. The admin port is 8003" in result.stderr
 
 
 def test_no_answer_in_time_is_exit_code_3_and_tells_how_to_ask_again(admin: ScriptedAdmin) -> None:
@@ -471,7 +471,17 @@ def test_following_goes_on_until_the_server_ends_it(admin: ScriptedAdmin) -> Non
     leaving.join()
     assert "the 12th" in result.stdout
     assert result.exit_code == 3
-    assert "the server went away" in result.stderr
+    assert "the control process ended" in result.stderr
+    assert "`roost events --follow --after 12`" in result.stderr, "how to go on from here"
+
+
+@pytest.mark.parametrize(("text", "said"), [("100%", True), ("0", True), ("50%", False)])
+def test_a_share_at_which_nothing_is_compared_is_set_and_said_to_be_one(
+    admin: ScriptedAdmin, text: str, said: bool
+) -> None:
+    result = run(admin.address, "weights", "churn", "--canary", text)
+    assert result.exit_code == 0, result.stderr
+    assert ("nothing is compared" in result.stderr) is said
 
 
 def test_events_of_an_unknown_model_are_refused(admin: ScriptedAdmin) -> None:

@@ -24,6 +24,12 @@ EXIT_NO_ANSWER: Final = 3
 PROBE_S: Final = 3.0
 REPLY_BYTES_MAX: Final = 64 << 20
 # Not through a proxy that the environment names: the port is on loopback, or at the end of a tunnel.
+# Said with the way home that is left: only a look at the machine tells a dead control process from a dead server.
+UNREACHABLE_HINT: Final = (
+    "Is the server up, and is its --admin this one? Where only its control process ended, it still serves, and starts "
+    "another within seconds; `roost rollback MODEL --local` goes home without one."
+)
+USUAL_PORT: Final = "The admin port is 8003 unless the server's --admin says otherwise."
 OPTIONS: Final = (("grpc.enable_http_proxy", 0), ("grpc.max_receive_message_length", REPLY_BYTES_MAX))
 
 
@@ -45,7 +51,14 @@ class AdminPort:
         """The stream of events: iterable, with `cancel`."""
         return self._stub.WatchEvents(request)
 
-    def watching_failed(self, error: grpc.RpcError) -> NoReturn:
+    def watching_failed(self, error: Any, last_sequence: int) -> NoReturn:
+        """last_sequence: of the last event that came, 0 for none."""
+        if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED) and not _answers(self._look.admin):
+            again = f" --after {last_sequence}" if last_sequence else ""
+            self._no_answer(
+                f"{self._look.admin}: the control process ended, and with it the stream; serving may go on. Once there "
+                f"is another: `roost events --follow{again}`; `roost journal show` has what was decided meanwhile."
+            )
         self._end(error)
 
     def watching_ended(self) -> NoReturn:
@@ -57,10 +70,10 @@ class AdminPort:
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             self._no_answer(f"{address}: no answer within {self._look.timeout_s:g} s.")
         if code is grpc.StatusCode.UNIMPLEMENTED:
-            self._no_answer(f"{address}: expected the admin port of a server like this one, got another ({text}).")
+            self._no_answer(f"{address}: expected a Roost's admin port, got another gRPC server's. {USUAL_PORT}")
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
             if "failed to connect" in text:
-                self._no_answer(f"{address}: expected an admin port, got something that speaks no gRPC.")
+                self._no_answer(f"{address}: expected an admin port, got something that speaks no gRPC. {USUAL_PORT}")
             if not _answers(address):
                 self._no_answer(f"{address}: the server went away before it had answered.")
         end(EXIT_REFUSED, text)
@@ -72,11 +85,10 @@ class AdminPort:
 
 
 @contextmanager
-def connected(look: Look) -> Iterator[AdminPort]:
-    """The admin port of the command's --admin; exit code 3 where nobody listens there."""
+def connected(look: Look, hint: str = UNREACHABLE_HINT) -> Iterator[AdminPort]:
+    """The admin port of the command's --admin; exit code 3 where nobody listens there, with the hint."""
     reason = _unreachable(look.admin)
     if reason is not None:
-        hint = "Is the server up? Its --admin and this one's must agree."
         end(EXIT_NO_ANSWER, f"{look.admin}: expected the admin port, got none ({reason}). {hint}")
     with grpc.insecure_channel(look.admin, OPTIONS) as channel:
         yield AdminPort(look, channel)

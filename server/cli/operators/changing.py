@@ -12,6 +12,7 @@ import typer
 
 from server.cli.operators.options import Change, changes
 from server.cli.operators.shares import BadShare, share_ppm
+from server.lifecycle.explain import PPM, share
 from server.lifecycle.plan import BadPlan, read_plan
 
 LOADING_S = 600.0  # a version may have to be fetched, tried and loaded first
@@ -64,6 +65,7 @@ def canary(
         raise typer.BadParameter("expected --weight or --plan, got both. A plan has its weights.", param_hint="--plan")
     plan_json = "" if plan is None else _plan_json(plan)
     _done(change, "DeployCanary", model=model, version=version, weight_ppm=weight, plan_json=plan_json, no_wait=no_wait)
+    _say_where_nothing_is_compared(weight)
 
 
 @changes()
@@ -80,6 +82,7 @@ def weights(
     roost weights churn --canary 10%
     """
     _done(change, "SetTrafficWeights", model=model, canary_ppm=canary)
+    _say_where_nothing_is_compared(canary)
 
 
 @changes(LOADING_S)
@@ -238,6 +241,15 @@ def _done(change: Change, method: str, **fields: Any) -> None:
     print(reply.message + (" (It was done before; this is its answer again.)" if reply.replayed else ""))
     for alert in sorted({alert for model in reply.models for alert in model.alerts}):
         print(f"roost: {alert}", file=sys.stderr)
+
+
+def _say_where_nothing_is_compared(weight_ppm: int | None) -> None:
+    if weight_ppm in (0, PPM):
+        print(
+            f"roost: at {share(weight_ppm)} nothing is compared: only a crash, a hang or too much memory takes it "
+            "home. Give it a share between, or watch it yourself.",
+            file=sys.stderr,
+        )
 
 
 def _plan_json(file: Path) -> str:

@@ -18,6 +18,7 @@ from server.lifecycle.journal import BrokenJournal, Head, Line, read, repaired, 
 
 FILE = "journal.jsonl"
 LIMIT = 100
+WITHOUT_SERVER = "Is the server up? With --state and its lifecycle.state folder, the files are read without it."
 
 app = typer.Typer(help="The record of every decision.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -113,7 +114,7 @@ def _asked(look: Look, model: str, limit: int, at: str) -> dict[str, Any]:
     from server.cli.operators.admin_port import connected
     from server.cli.operators.documents import document
 
-    with connected(look) as port:
+    with connected(look, WITHOUT_SERVER) as port:
         reply = port.ask("GetJournal", admin_pb2.GetJournalRequest(model=model, limit=limit, at_utc=at))
     return {
         "entries": [_shown(entry.number, _entry_of(entry.line)) for entry in reply.entries],
@@ -182,7 +183,7 @@ def _place(look: Look) -> tuple[Path, Head | None]:
     from protos.roost.v1 import admin_pb2
     from server.cli.operators.admin_port import connected
 
-    with connected(look) as port:
+    with connected(look, WITHOUT_SERVER) as port:
         reply = port.ask("GetJournal", admin_pb2.GetJournalRequest(limit=1))
     if not reply.path:
         _refused(f"{look.admin}: expected a server with a journal, got one that keeps none: it serves files only.")

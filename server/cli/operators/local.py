@@ -45,6 +45,7 @@ def roll_back(change: Change, model: str, pid: int) -> None:
     from server.cli.operators.documents import print_json
     from server.control.break_glass import GlassHolds, roll_back_locally
 
+    print("roost: opening the server's memory...", file=sys.stderr)  # loading what that takes is a second or two
     try:
         home = roll_back_locally(pid, model, change.operator, change.reason)
     except GlassHolds as why:

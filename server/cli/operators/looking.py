@@ -105,7 +105,7 @@ def events(
     ] = "",
     follow: Annotated[bool, typer.Option("--follow", help="Go on with those to come, until Ctrl-C.")] = False,
     after: Annotated[
-        int, typer.Option("--after", metavar="N", min=1, help="Only those with a higher number.", show_default=False)
+        int, typer.Option("--after", metavar="N", min=0, help="Only those with a higher number.", show_default=False)
     ] = FIRST_SEQUENCE,
 ) -> None:
     """Show what has happened: decisions, loads, verdicts, alerts. With --json, one document a line.
@@ -125,16 +125,18 @@ def events(
             port.ask("DescribeModel", admin_pb2.DescribeModelRequest(model=model))
         else:
             port.ask("ListModels", admin_pb2.ListModelsRequest())
-        stream = port.watch(admin_pb2.WatchEventsRequest(after_sequence=after, model=model))
+        stream = port.watch(admin_pb2.WatchEventsRequest(after_sequence=max(after, FIRST_SEQUENCE), model=model))
         over = _Quiet(stream, None if follow else QUIET_S)
+        last = after
         try:
             for event in stream:
                 over.again()
+                last = event.sequence
                 _print_event(event, look.as_json)
             port.watching_ended()
         except grpc.RpcError as error:
             if not over.reached:
-                port.watching_failed(error)
+                port.watching_failed(error, 0 if last == FIRST_SEQUENCE else last)
         except KeyboardInterrupt:
             stream.cancel()
         finally:

@@ -83,7 +83,7 @@ def read_reference(field: str, text: str) -> str:
         field,
         expected="a version's number like 3, or an alias like @canary",
         got=shown(text),
-        hint="`roost list` (DescribeModel) shows them.",
+        hint="`roost status MODEL` shows those of the registry.",
     )
 
 
@@ -95,7 +95,7 @@ def read_digest(text: str) -> str:
             "digest",
             expected="a sha256 in hexadecimal, or at least its first 8 digits",
             got=shown(text),
-            hint="`roost status` (DescribeModel) shows digests.",
+            hint="`roost status MODEL` shows digests.",
         )
     return lowered
 
