@@ -16,6 +16,7 @@ import grpc
 import grpc.aio
 
 REPLY_BYTES_MAX_DEFAULT = 64 * 1024 * 1024
+RECONNECT_MS_MAX = 3000
 
 # Only UNAVAILABLE is retried: the call did not reach a server, a draining one refused it, or the connection was cut
 # while the server worked on it. In the last case the server may do it twice, which is harmless: Predict and ModelInfer
@@ -50,6 +51,8 @@ class ChannelKey(NamedTuple):
         return [
             ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
             ("grpc.max_receive_message_length", self.reply_bytes_max),
+            # A server that is back is found within seconds; by itself gRPC waits up to two minutes.
+            ("grpc.max_reconnect_backoff_ms", RECONNECT_MS_MAX),
             ("grpc.max_send_message_length", -1),  # the server's limit counts, and its refusal names it
         ]
 
