@@ -30,6 +30,7 @@ log = logging.getLogger("roost.control")
 EVIDENCE_KEPT_EVERY_S: Final = 2.0
 REGISTRY_WAIT_MAX_S: Final = 60.0
 KNOWN_MAX: Final = 50
+ROLLBACK_IS_OFF: Final = "lifecycle.auto_rollback is off"
 
 
 class Looks:
@@ -76,6 +77,7 @@ class Looks:
         model = driver.state(name)
         now_ns, at_utc = driver.now()
         if model.canary is None or not model.canary.started:
+            driver.alert(f"{name}: worse", None)
             await driver.apply(name, events.Tick(now_ns=now_ns, at_utc=at_utc))
             return
         artifact = model.canary.artifact
@@ -84,15 +86,16 @@ class Looks:
         self._note_change(name, seen)
         driver.looks[name] = driver.last_looks[name] = seen
         verdict = seen.judgement.verdict
-        held = verdict is Verdict.WORSE and not driver.settings.lifecycle.auto_rollback
-        driver.alert(f"{name}: worse", _held(artifact) if held else None)
+        withheld = "" if driver.settings.lifecycle.auto_rollback else ROLLBACK_IS_OFF
+        driver.alert(f"{name}: worse", _held(artifact) if withheld and verdict is Verdict.WORSE else None)
         judged = events.Judged(
             now_ns=now_ns,
             at_utc=at_utc,
             digest=artifact.digest,
-            verdict=Verdict.WAIT.value if held else verdict.value,
+            verdict=verdict.value,
             requests=seen.step_requests,
             evidence={"judgement": seen.to_dict()},
+            withheld=withheld,
         )
         await driver.apply(name, judged)
 
@@ -214,6 +217,6 @@ def _on_trial(model: ModelState) -> tuple[Artifact, ...]:
 
 def _held(artifact: Artifact) -> str:
     return (
-        f"version {artifact.version} is worse than the stable one, and lifecycle.auto_rollback is off. "
-        "Take it back with Rollback"
+        f"version {artifact.version} is worse than the stable one, and {ROLLBACK_IS_OFF}. Its plan waits. Take it "
+        "back with Rollback"
     )

@@ -16,7 +16,9 @@ from server.lifecycle.state import Artifact, ModelState, Rollout
 
 Outcome = tuple[ModelState, tuple[Action, ...]]
 
-HOME: Final = "home:"  # in `ModelState.withheld`, before the digest of what was to leave
+# In `ModelState.withheld`, before the digest of
+HOME: Final = "home:"  # what leaves as soon as no freeze is left,
+STAYS: Final = "stays:"  # and of what was judged worse, and is an operator's to take back.
 
 
 def decided(
@@ -54,7 +56,7 @@ def note(model: ModelState, event: Event, kind: str, evidence: Mapping[str, Any]
 def withheld(
     model: ModelState, event: Event, key: str, what: str, evidence: Mapping[str, Any] | None = None
 ) -> Outcome:
-    """What a freeze keeps from being done is said once."""
+    """What a freeze or a setting keeps from being done is said once."""
     if key in model.withheld:
         return model, ()
     noted = replace(model, withheld=model.withheld | {key})
@@ -131,7 +133,7 @@ def _settled(model: ModelState) -> ModelState:
     """What follows from the places that are given, so that no handler has to think of it.
 
     What is to come and is loaded already (as last safe, canary or shadow) serves: no news of it would ever come. A
-    stable is no shadow of itself. What a freeze withheld from somebody who has left is forgotten.
+    stable is no shadow of itself. What was withheld from somebody who has left is forgotten.
     """
     if model.coming is not None and model.coming.digest in model.ready:
         model = replace(model, stable=model.coming, coming=None)
@@ -140,8 +142,8 @@ def _settled(model: ModelState) -> ModelState:
         shadow = None
     shadow_started = shadow is not None and (model.shadow_started or shadow.digest in model.ready)
     model = replace(model, shadow=shadow, shadow_started=shadow_started)
-    on_trial = {HOME + artifact.digest for artifact in model.on_trial}
-    kept = frozenset(key for key in model.withheld if not key.startswith(HOME) or key in on_trial)
+    on_trial = {before + artifact.digest for artifact in model.on_trial for before in (HOME, STAYS)}
+    kept = frozenset(key for key in model.withheld if not key.startswith((HOME, STAYS)) or key in on_trial)
     return replace(model, withheld=kept)
 
 

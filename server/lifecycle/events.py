@@ -118,12 +118,16 @@ class LoadFailed(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Judged(Event):
-    """The judge has looked. verdict: "worse", "not_worse" or "wait". requests: of the canary in its step."""
+    """The judge has looked. verdict: "worse", "not_worse" or "wait". requests: of the canary in its step.
+
+    withheld: why a canary that is worse is not taken back by itself, empty where it is.
+    """
 
     digest: str
     verdict: str
     requests: int
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    withheld: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

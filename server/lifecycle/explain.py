@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from typing import Any, Final
 
+from server.lifecycle.decisions import STAYS
 from server.lifecycle.plan import PPM, Promotion
 from server.lifecycle.state import ModelState
 
@@ -93,6 +94,9 @@ def would_change(model: ModelState) -> tuple[str, ...]:
         return tuple(sentences)
     if model.held:
         sentences.append(f"Its plan goes no further, since {model.held}.")
+    if STAYS + canary.artifact.digest in model.withheld:
+        sentences.append("It was judged worse and is not taken back by itself: `roost rollback` takes it back.")
+        return tuple(sentences)
     sentences.append("It goes home by itself as soon as it is found to be worse than the stable beside it.")
     if canary.plan.promotion is Promotion.NEVER:
         sentences.append("It has no plan: `roost promote` makes it stable, `roost rollback` takes it back.")

@@ -11,13 +11,25 @@ from dataclasses import replace
 from typing import Any, Final
 
 from server.lifecycle import events
-from server.lifecycle.decisions import HOME, Outcome, decided, fallback, go_home, note, promotion, started, withheld
+from server.lifecycle.decisions import (
+    HOME,
+    STAYS,
+    Outcome,
+    decided,
+    fallback,
+    go_home,
+    note,
+    promotion,
+    started,
+    withheld,
+)
 from server.lifecycle.events import Event
 from server.lifecycle.plan import Promotion
 from server.lifecycle.state import ModelState
 
 WORSE: Final = "worse"
 NOT_WORSE: Final = "not_worse"
+JUDGED_WORSE: Final = "judged to be worse than the stable beside it"
 FOUND_WHILE_FROZEN: Final = "found to be bad while automatic action was frozen"
 INCIDENTS_MAX: Final = 3
 INCIDENTS_WITHIN_NS: Final = 5 * 60 * 1_000_000_000
@@ -66,10 +78,13 @@ def judged(model: ModelState, event: events.Judged) -> Outcome:
     if canary is None or canary.artifact.digest != event.digest or not canary.started:
         return model, ()
     model = replace(model, canary=replace(canary, verdict=event.verdict, requests=event.requests))
-    if event.verdict == WORSE:
-        return go_home(model, event, event.digest, "judged to be worse than the stable beside it", event.evidence)
+    if event.verdict == WORSE and not event.withheld:
+        return go_home(model, event, event.digest, JUDGED_WORSE, event.evidence)
     if (digest := _postponed(model)) is not None:
         return go_home(model, event, digest, FOUND_WHILE_FROZEN, event.evidence)
+    if event.verdict == WORSE:
+        what = f"taking {event.digest[:12]} back, since {event.withheld}: {JUDGED_WORSE}"
+        return withheld(model, event, STAYS + event.digest, what, event.evidence)
     return _advance(model, event, event.evidence)
 
 
@@ -101,9 +116,11 @@ def _postponed(model: ModelState) -> str | None:
 
 def _advance(model: ModelState, event: Event, evidence: Mapping[str, Any]) -> Outcome:
     """A plan goes on where its step has lasted long enough. A step is left for the next on no worse than "wait"; the
-    promotion at the end needs "not worse"."""
+    promotion at the end needs "not worse". What was once worse and may not be taken back stays where it is."""
     canary = model.canary
     if canary is None or not canary.started or canary.paused or not canary.baked(event.now_ns):
+        return model, ()
+    if STAYS + canary.artifact.digest in model.withheld:
         return model, ()
     if not canary.on_last_step:
         if model.frozen or model.held:

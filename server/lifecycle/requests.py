@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from server.lifecycle import events
-from server.lifecycle.decisions import HOME, Outcome, decided, fallback, promotion, put_away, started
+from server.lifecycle.decisions import HOME, STAYS, Outcome, decided, fallback, promotion, put_away, started
 from server.lifecycle.plan import PPM, Promotion
 from server.lifecycle.refusal import Refused, Why
 from server.lifecycle.state import Artifact, ModelState, Rollout
@@ -144,7 +144,7 @@ def unfreeze(model: ModelState, event: events.Unfreeze) -> Outcome:
             Why.FAILED_PRECONDITION, "model", "one that is frozen", "one that is not", "There is nothing to do."
         )
     # What was found to be bad meanwhile leaves with the next tick; everything else comes up again by itself.
-    kept = frozenset(key for key in model.withheld if key.startswith(HOME))
+    kept = frozenset(key for key in model.withheld if key.startswith((HOME, STAYS)))
     return decided(model, event, "unfrozen", frozen=False, withheld=kept)
 
 
@@ -163,7 +163,8 @@ def resume(model: ModelState, event: events.Resume) -> Outcome:
     resumed = replace(canary, paused=False, requests=0, step_started_ns=event.now_ns)
     if canary.started:
         resumed = replace(resumed, weight_ppm=canary.current.weight_ppm)
-    return decided(model, event, "resumed", canary=resumed)
+    kept = model.withheld - {STAYS + canary.artifact.digest}  # where it is worse still, the next look says so again
+    return decided(model, event, "resumed", canary=resumed, withheld=kept)
 
 
 def _canary_on_trial(model: ModelState) -> Rollout:

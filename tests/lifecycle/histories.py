@@ -55,6 +55,7 @@ def random_event(random: Random, now_ns: int, artifacts: Sequence[Artifact] = AR
             digest=digest,
             verdict=random.choice(("worse", "not_worse", "wait")),
             requests=random.choice((0, 10, 10_000)),
+            withheld=random.choice(("", "a setting says so")),
             **when,
         ),
         lambda: events.Incident(digest=digest, detail="crashed", **when),
@@ -73,6 +74,7 @@ def check(before: ModelState, event: Event, outcome: Outcome) -> None:
     _check_traffic(after)
     _check_entries(before, after, outcome)
     _check_last_safe(before, after)
+    _check_worse(before, event, after)
     for digest in {artifact.digest for artifact in ARTIFACTS}:
         pair = phase_of(before, digest), phase_of(after, digest)
         if pair[0] is not pair[1] and pair not in TRANSITIONS:
@@ -131,6 +133,19 @@ def _check_entries(before: ModelState, after: ModelState, outcome: Outcome) -> N
     ]
     if visible[0] != visible[1] and not decided:
         raise Broken("who serves changed without a decision")
+
+
+def _check_worse(before: ModelState, event: Event, after: ModelState) -> None:
+    """What was judged worse is given no more traffic by itself."""
+    canary = before.canary
+    if canary is None or not canary.started or isinstance(event, events.Request):
+        return
+    digest = canary.artifact.digest
+    worse = canary.verdict == "worse" or any(key.endswith(digest) for key in before.withheld)
+    if not worse and not (isinstance(event, events.Judged) and (event.digest, event.verdict) == (digest, "worse")):
+        return
+    if after.weight_ppm > before.weight_ppm or (after.stable == canary.artifact and before.stable != canary.artifact):
+        raise Broken(f"{canary.artifact} was judged worse and {type(event).__name__} gave it more")
 
 
 def _check_last_safe(before: ModelState, after: ModelState) -> None:

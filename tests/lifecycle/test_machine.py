@@ -112,10 +112,15 @@ class Life(RuleBasedStateMachine):
             self.happens(events.LoadFailed, digest=artifact.digest, reason="no")
 
     @precondition(lambda self: self.model.canary is not None)
-    @rule(verdict=st.sampled_from(("worse", "not_worse", "wait")), requests=st.sampled_from((0, 10, 10_000)))
-    def judged(self, verdict: str, requests: int) -> None:
+    @rule(
+        verdict=st.sampled_from(("worse", "not_worse", "wait")),
+        requests=st.sampled_from((0, 10, 10_000)),
+        withheld=st.sampled_from(("", "a setting says so")),
+    )
+    def judged(self, verdict: str, requests: int, withheld: str) -> None:
         assert self.model.canary is not None
-        self.happens(events.Judged, digest=self.model.canary.artifact.digest, verdict=verdict, requests=requests)
+        digest = self.model.canary.artifact.digest
+        self.happens(events.Judged, digest=digest, verdict=verdict, requests=requests, withheld=withheld)
 
     @rule(artifact=ARTIFACT)
     def incident(self, artifact: Artifact) -> None:

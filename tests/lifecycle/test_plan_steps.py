@@ -32,8 +32,8 @@ def run(model: ModelState, *happened: Event) -> ModelState:
     return model
 
 
-def judged(verdict: str, seconds: float, requests: int = 100) -> Event:
-    return events.Judged(digest=TWO.digest, verdict=verdict, requests=requests, **at(seconds))
+def judged(verdict: str, seconds: float, requests: int = 100, withheld: str = "") -> Event:
+    return events.Judged(digest=TWO.digest, verdict=verdict, requests=requests, withheld=withheld, **at(seconds))
 
 
 def on_trial() -> ModelState:
@@ -49,6 +49,45 @@ def test_a_worse_verdict_that_a_freeze_withheld_never_lets_the_plan_go_on() -> N
     model = run(model, events.Unfreeze(**who(12)), events.Tick(**at(13)))
     assert model.canary is None
     assert TWO.digest in model.quarantine
+
+
+OFF = "automatic rollback is off"
+
+
+def test_a_canary_that_is_worse_and_may_not_be_taken_back_stays_at_its_weight_and_is_said_once() -> None:
+    model, actions = step(on_trial(), judged("worse", 11, withheld=OFF))
+    (note,) = (action.entry for action in actions if isinstance(action, Journal))
+    assert note["kind"] == "withheld"
+    assert note["evidence"]["withheld"] == (
+        f"taking {TWO.digest[:12]} back, since {OFF}: judged to be worse than the stable beside it"
+    )
+    assert (model.revision, model.quarantine) == (on_trial().revision, {})
+    for later in (judged("worse", 20, withheld=OFF), events.Tick(**at(30)), judged("worse", 40, withheld=OFF)):
+        model, actions = step(model, later)
+        assert (model.weight_ppm, actions) == (50_000, ())
+
+
+@pytest.mark.parametrize("verdict", ["wait", "not_worse"])
+def test_a_plan_that_a_worse_verdict_has_stopped_goes_on_when_an_operator_says_so(verdict: str) -> None:
+    model = run(on_trial(), judged("worse", 11, withheld=OFF), judged(verdict, 20, withheld=OFF))
+    assert model.weight_ppm == 50_000
+    model = run(model, events.Freeze(**who(21)), events.Unfreeze(**who(22)), judged(verdict, 23, withheld=OFF))
+    assert model.weight_ppm == 50_000
+    model = run(model, events.Pause(**who(24)), events.Resume(**who(25)), judged(verdict, 35, withheld=OFF))
+    assert model.weight_ppm == 500_000
+
+
+def test_a_worse_canary_is_not_promoted_by_a_plan_that_may_not_take_it_back() -> None:
+    model = run(on_trial(), judged("not_worse", 10), judged("worse", 30, withheld=OFF))
+    model = run(model, judged("worse", 60, withheld=OFF), judged("not_worse", 90, withheld=OFF))
+    assert model.canary is not None
+    assert run(model, events.Rollback(**who(91))).withheld == frozenset(), "the next one begins anew"
+
+
+def test_what_a_crash_left_behind_goes_home_although_verdicts_are_not_acted_on() -> None:
+    crash = events.Incident(digest=TWO.digest, detail="SIGSEGV", **at(2))
+    model = run(on_trial(), events.Freeze(**who(1)), crash, events.Unfreeze(**who(3)))
+    assert run(model, judged("worse", 4, withheld=OFF)).canary is None
 
 
 def test_a_step_that_has_lasted_goes_on_by_time_alone_once_its_requests_are_there() -> None:

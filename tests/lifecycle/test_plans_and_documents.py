@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.lifecycle.decisions import STAYS
 from server.lifecycle.documents import (
     BadRollout,
     RolloutDocument,
@@ -122,6 +123,7 @@ def test_what_would_change_things_is_told_for_every_state() -> None:
         replace(stable, canary=canary),
         replace(stable, canary=replace(canary, paused=True)),
         replace(stable, canary=replace(canary, step=3)),
+        replace(stable, canary=canary, withheld=frozenset({STAYS + canary.artifact.digest})),
         replace(stable, canary=replace(canary, plan=Plan((Step(1),), Promotion.NEVER))),
         replace(stable, canary=replace(canary, plan=Plan((Step(1),), Promotion.APPROVED), verdict="not_worse")),
     ]
