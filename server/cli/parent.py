@@ -142,6 +142,7 @@ class Parent:
                 self._reap()
         except Stop as stop:
             self._stop()
+            log.info("stopped", extra={"fields": {"exit": stop.code}})
             return stop.code
         finally:
             self._kill_all()
@@ -175,7 +176,7 @@ class Parent:
         while (code := self._warming.poll()) is None:
             self._wait(WARM_SILENCE_S)
             if not told and self._warming.poll() is None:
-                log.info("compiling kernels, once for this version and this processor, or loading those that are")
+                log.info("compiling kernels, once for this version and this processor: it takes about a minute")
                 told = True
         if code != 0:
             log.error("compiling kernels failed: run `roost warm` to see why", extra={"fields": {"exit": code}})
