@@ -14,7 +14,7 @@ from typing import Final
 from registry_client.errors import NotInRegistry
 from registry_client.registry import Registry
 from server.control.state_folder import KeptState
-from server.lifecycle.documents import TAG, BadRollout, RolloutDocument, document_of, merge, read_document
+from server.lifecycle.documents import TAG, BadRollout, RolloutDocument, document_of, read_document, with_the_fleets
 from server.lifecycle.state import Artifact, ModelState
 
 JOURNAL_TAG: Final = "roost.journal"
@@ -66,8 +66,7 @@ def _with_the_fleets(own: RolloutDocument, tags: Mapping[str, str], released: fr
     if theirs is None:
         return own
     quarantine = {digest: why for digest, why in theirs.quarantine.items() if digest not in released}
-    # Only what others quarantined is taken over: of this server's rollout, this server knows best.
-    return merge(own, RolloutDocument(quarantine=quarantine))
+    return with_the_fleets(own, quarantine)
 
 
 def _document(tags: Mapping[str, str]) -> RolloutDocument | None:

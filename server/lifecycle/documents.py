@@ -26,7 +26,7 @@ class BadRollout(ValueError):
 
 @dataclass(frozen=True)
 class RolloutDocument:
-    """id, salt, digest: of the canary, "" and 0 without one. released: digests that were let out, by the revision."""
+    """id, salt, digest: of the canary, "" and 0 without one. quarantine: why, by digest; the oldest first, if known."""
 
     revision: int = 0
     stable: str = ""
@@ -38,15 +38,21 @@ class RolloutDocument:
     quarantine: Mapping[str, str] = field(default_factory=dict)
 
     def to_text(self) -> str:
-        """Canonical JSON. Reasons are shortened, and the text is, where a tag would not hold them."""
+        """Canonical JSON. Where a tag would not hold it, reasons are shortened, then the oldest digests left out: they
+        stay in the quarantine of every server that knows them, and one that is new to the fleet is not told of them."""
         for characters in (120, 40, 0):
-            quarantine = {digest: why[:characters] for digest, why in sorted(self.quarantine.items())}
-            text = encode({"format": FORMAT, **vars(self), "quarantine": quarantine}).decode()
+            quarantine = {digest: why[:characters] for digest, why in self.quarantine.items()}
+            text = self._text(quarantine)
             if len(text) <= TEXT_CHARACTERS_MAX:
                 return text
-        raise BadRollout(
-            f"rollout: expected at most {TEXT_CHARACTERS_MAX} characters, got {len(text)}. Release some digests"
-        )
+        too_many = len(text) - TEXT_CHARACTERS_MAX
+        while too_many > 0:
+            oldest = next(iter(quarantine))
+            too_many -= len(encode({oldest: quarantine.pop(oldest)}).decode()) - 1  # without its braces, and a comma
+        return self._text(quarantine)
+
+    def _text(self, quarantine: Mapping[str, str]) -> str:
+        return encode({"format": FORMAT, **vars(self), "quarantine": quarantine}).decode()
 
 
 def document_of(model: ModelState) -> RolloutDocument:
@@ -89,6 +95,18 @@ def merge(left: RolloutDocument, right: RolloutDocument) -> RolloutDocument:
     """What two replicas' documents come to. Read it through `without_quarantined`."""
     quarantine = dict(sorted([*left.quarantine.items(), *right.quarantine.items()], reverse=True))
     return replace(min(left, right, key=_rank), quarantine=dict(sorted(quarantine.items())))
+
+
+def with_the_fleets(own: RolloutDocument, theirs: Mapping[str, str]) -> RolloutDocument:
+    """A server's document with what the fleet has in quarantine: of its own rollout, a server knows best.
+
+    What only the fleet has is news here. It counts as newer than all of this server's but its last, so that a tag that
+    can't hold everything leaves out what has been told before.
+    """
+    own_digests = list(own.quarantine)
+    order = [*own_digests[:-1], *(digest for digest in theirs if digest not in own.quarantine), *own_digests[-1:]]
+    merged = merge(own, RolloutDocument(quarantine=theirs)).quarantine
+    return replace(own, quarantine={digest: merged[digest] for digest in order})
 
 
 def without_quarantined(document: RolloutDocument) -> RolloutDocument:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from hypothesis import strategies as st
 
 from server.lifecycle.decisions import STAYS
 from server.lifecycle.documents import (
+    TEXT_CHARACTERS_MAX,
     BadRollout,
     RolloutDocument,
     document_of,
     merge,
     read_document,
+    with_the_fleets,
     without_quarantined,
 )
 from server.lifecycle.explain import KINDS, told, would_change
@@ -99,10 +102,34 @@ def test_a_document_survives_its_tag_and_a_foreign_one_is_refused() -> None:
             read_document(text)
 
 
-def test_a_quarantine_too_long_for_a_tag_is_said() -> None:
-    many = RolloutDocument(quarantine={f"{number:064x}": "why" for number in range(100)})
-    with pytest.raises(BadRollout, match="at most"):
-        many.to_text()
+def named(numbers: range) -> dict[str, str]:
+    """Digests whose order is not that of their age."""
+    return {sha256(str(number).encode()).hexdigest(): "why" for number in numbers}
+
+
+@pytest.mark.parametrize("digests", [10, 56, 57, 64, 1000])
+def test_a_tag_holds_the_newest_of_a_quarantine_that_is_too_long_for_it(digests: int) -> None:
+    quarantine = named(range(digests))
+    text = RolloutDocument(revision=10**9, stable="a" * 64, quarantine=quarantine).to_text()
+    kept = read_document(text).quarantine
+    assert len(text) <= TEXT_CHARACTERS_MAX
+    assert len(kept) >= min(digests, 55)
+    assert kept.keys() == set(list(quarantine)[-len(kept) :])
+
+
+def test_what_the_fleet_has_just_found_is_not_left_out_for_what_it_knows_and_neither_is_a_servers_last() -> None:
+    own, news = named(range(500)), named(range(1000, 1020))
+    tag = with_the_fleets(RolloutDocument(quarantine=own), {**news, **named(range(450, 480))}).to_text()
+    assert {*news, list(own)[-1]} <= read_document(tag).quarantine.keys()
+    fleet, last = named(range(1000, 1060)), named(range(1))
+    tag = with_the_fleets(RolloutDocument(quarantine=last), fleet).to_text()
+    assert last.keys() <= read_document(tag).quarantine.keys()
+
+
+@given(DOCUMENTS, DOCUMENTS)
+def test_the_fleets_quarantine_is_merged_and_nothing_else_of_its_document(one: Any, two: Any) -> None:
+    expected = replace(one, quarantine=merge(one, two).quarantine)
+    assert with_the_fleets(one, two.quarantine) == expected
 
 
 def test_every_kind_of_entry_is_told_in_words() -> None:
