@@ -3,8 +3,8 @@
     python -m registry_client.resolve LOCATION CACHE NAME...
 
 Used by the server's parent, which must not import MLflow. Brings each bundle into the cache, verified, and prints one
-line of JSON for each NAME, NAME@ALIAS or NAME:VERSION: name, version, digest. Exit code 1: not there, or not what it
-should be; 3: the registry does not answer.
+line of JSON for each NAME, NAME@ALIAS or NAME:VERSION: name, version, digest, and the model's tags where it has any.
+Exit code 1: not there, or not what it should be; 3: the registry does not answer.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ def main(arguments: list[str]) -> int:
         for target in targets:
             found = registry.resolve(*parse_target(target))
             registry.fetch(found, BundleCache(Path(cache)))
-            print(json.dumps({"name": found.name, "version": str(found.version), "digest": found.digest}), flush=True)
+            line = {"name": found.name, "version": str(found.version), "digest": found.digest}
+            tags = dict(registry.model_tags(found.name))
+            print(json.dumps({**line, "tags": tags} if tags else line), flush=True)
     except RegistryUnavailable as error:
         print(error, file=sys.stderr)
         return EXIT_UNAVAILABLE

@@ -3,7 +3,8 @@
 Used by `roost serve`; control makes the first routes of the pins. An alias that moves, or a file that is replaced,
 takes effect at the next start of the server. Always: only digests are found out here; bundles are read, verified and
 loaded by the workers. An MLflow registry is asked by a process of its own, which fills the cache, since its client
-takes a hundred megabytes; while it does not answer, what was served last is served again.
+takes a hundred megabytes; while it does not answer, what was served last is served again. What was decided here is not
+undone by an alias that has not heard of it.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import logging
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from server.lifecycle.documents import TAG, BadRollout, read_document
 from server.processes import BARE_FILE_VERSION, ModelPin
 from server.settings import ModelSettings, Settings
 
@@ -28,6 +31,16 @@ RESOLVE_TIMEOUT_S: Final = 90.0
 EXIT_UNAVAILABLE: Final = 3
 SERVED_FILE: Final = "served.json"
 """In the folder of `lifecycle.state`: what each model serves, written by control with every decision."""
+OWN_ALIAS: Final = "@stable"
+"""The alias that decisions move; a name without a reference means it, too."""
+
+
+@dataclass(frozen=True)
+class ServedLast:
+    """untold: the revision of the model that the registry has not been told of; 0 where it knows all."""
+
+    pin: ModelPin
+    untold: int = 0
 
 
 class PinningFailed(Exception):
@@ -43,10 +56,11 @@ def pin_models(settings: Settings) -> tuple[ModelPin, ...]:
     from registry_client.errors import ArtifactError
 
     pins, lines = [], []
-    asked = _ask_mlflow(settings) if settings.registry.mlflow is not None else {}
+    last = served_last(settings.lifecycle.state)
+    asked = _ask_mlflow(settings, last) if settings.registry.mlflow is not None else {}
     for model in settings.models:
         try:
-            pins.append(asked[model.name] if model.name in asked else _pin(model, settings))
+            pins.append(asked[model.name] if model.name in asked else _pin(model, settings, last))
         except ArtifactError as refusal:
             lines.append(f"model {model.name}: {refusal}")
         except OSError as error:
@@ -59,7 +73,7 @@ def pin_models(settings: Settings) -> tuple[ModelPin, ...]:
     return tuple(pins)
 
 
-def _ask_mlflow(settings: Settings) -> Mapping[str, ModelPin]:
+def _ask_mlflow(settings: Settings, last: Mapping[str, ServedLast]) -> Mapping[str, ModelPin]:
     """The pins of all models that the MLflow registry has to know. Raises PinningFailed."""
     wanted = [model for model in settings.models if model.onnx is None]
     assert settings.registry.mlflow is not None, "the caller has looked"
@@ -71,26 +85,70 @@ def _ask_mlflow(settings: Settings) -> Mapping[str, ModelPin]:
     except subprocess.TimeoutExpired:
         code, said, failure = EXIT_UNAVAILABLE, "", f"registry: no answer within {RESOLVE_TIMEOUT_S:g} s."
     if code == 0:
-        found = [json.loads(line) for line in said.splitlines()]
-        return {pin["name"]: ModelPin(**pin) for pin in found}
+        pins = {}
+        for model, line in zip(wanted, said.splitlines(), strict=True):
+            found = json.loads(line)
+            tags = found.pop("tags", {})
+            pins[model.name] = _unless_behind(model, ModelPin(**found), tags, last.get(model.name), settings)
+        return pins
     if code != EXIT_UNAVAILABLE:
         raise PinningFailed(failure.splitlines() or [f"registry: its client ended with {code}."])
-    served = served_last(settings.lifecycle.state)
-    missing = [model.name for model in wanted if model.name not in served]
+    missing = [model.name for model in wanted if model.name not in last]
     if missing:
         raise PinningFailed([*failure.splitlines(), f"models: nothing was served before of {', '.join(missing)}."])
     for line in failure.splitlines():
         log.warning("%s", line)
     state = {"state": str(settings.lifecycle.state)}
     log.warning("the registry does not answer: serving what was served last", extra={"fields": state})
-    return {model.name: served[model.name] for model in wanted}
+    return {model.name: last[model.name].pin for model in wanted}
 
 
-def served_last(state: Path) -> Mapping[str, ModelPin]:
+def _unless_behind(
+    model: ModelSettings, found: ModelPin, tags: Mapping[str, str], last: ServedLast | None, settings: Settings
+) -> ModelPin:
+    """What the registry says, or what was served last, where the registry has yet to hear why."""
+    if last is None or model.reference not in (None, OWN_ALIAS) or not is_behind(found, tags.get(TAG), last):
+        return found
+    fields = {"fields": {"registry": found.version, "served_last": last.pin.version, "revision": last.untold}}
+    if not _is_held(last.pin, settings):
+        log.warning("what was decided last is not in the cache any more: serving what the registry says", extra=fields)
+        return found
+    log.warning("the registry has not heard of the last decision: serving what was decided", extra=fields)
+    return last.pin
+
+
+def is_behind(found: ModelPin, rollout: str | None, last: ServedLast) -> bool:
+    """True where the alias stands as it did before a decision that the registry has not heard of.
+
+    rollout: the model's document there. An alias that somebody has moved since is followed: it is another than the
+    document's, or the document has our revision.
+    """
+    if not last.untold or found.digest == last.pin.digest:
+        return False
+    try:
+        told = read_document(rollout) if rollout is not None else None
+    except BadRollout:
+        told = None
+    return told is None or (told.revision < last.untold and told.stable in ("", found.digest))
+
+
+def _is_held(pin: ModelPin, settings: Settings) -> bool:
+    """True where the workers will find the bundle: a folder registry keeps all, of MLflow's they have the cache."""
+    from registry_client.cache import BundleCache
+
+    return settings.registry.mlflow is None or BundleCache(settings.registry.cache).path(pin.digest).is_dir()
+
+
+def served_last(state: Path) -> Mapping[str, ServedLast]:
     """What each model served when the server that keeps its state in this folder last decided. Empty where none did."""
     try:
         kept = json.loads((state / SERVED_FILE).read_bytes())
-        return {name: ModelPin(name=name, version=pin["version"], digest=pin["digest"]) for name, pin in kept.items()}
+        return {
+            name: ServedLast(
+                ModelPin(name=name, version=pin["version"], digest=pin["digest"]), int(pin.get("untold", 0))
+            )
+            for name, pin in kept.items()
+        }
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -107,7 +165,7 @@ def described(model: ModelSettings) -> str:
     return f"{model.name}{model.reference}" if model.reference.startswith("@") else f"{model.name}:{model.reference}"
 
 
-def _pin(model: ModelSettings, settings: Settings) -> ModelPin:
+def _pin(model: ModelSettings, settings: Settings, last: Mapping[str, ServedLast]) -> ModelPin:
     if model.onnx is not None:
         with model.onnx.open("rb") as file:
             return ModelPin(
@@ -116,5 +174,7 @@ def _pin(model: ModelSettings, settings: Settings) -> ModelPin:
     from registry_client.folder import FolderRegistry
 
     assert settings.registry.path is not None, "the settings see to that"
-    found = FolderRegistry(settings.registry.path).resolve(model.name, model.reference)
-    return ModelPin(name=model.name, version=str(found.version), digest=found.digest)
+    registry = FolderRegistry(settings.registry.path)
+    found = registry.resolve(model.name, model.reference)
+    pin = ModelPin(name=model.name, version=str(found.version), digest=found.digest)
+    return _unless_behind(model, pin, registry.model_tags(model.name), last.get(model.name), settings)

@@ -102,7 +102,7 @@ class Driver:
         self.keeper = JournalKeeper(self.journal, self._alerting("journal"), self._on_disk, self._found_again)
         self.on_requests_found: Callable[[Iterable[tuple[str, str]]], None] = lambda _: None
         self.registry_box: Outbox[KeptState | Anchor] = Outbox(
-            "registry", self._project, self._alerting("registry"), independent=True
+            "registry", self._project, self._alerting("registry"), independent=True, written=self._is_told
         )
         self.states_box: Outbox[tuple[KeptState, ...]] = Outbox(
             "states", self.folder.write_states, self._alerting("states")
@@ -142,7 +142,8 @@ class Driver:
             task.cancel()
         self.evidence_box.put("evidence", self.book.encode())
         await self.keeper.box.drained(STOP_WAIT_S)  # first: what it has written is told the registry
-        await asyncio.gather(*(box.drained(STOP_WAIT_S) for box in self.boxes.values()))
+        await asyncio.gather(*(box.drained(STOP_WAIT_S) for box in (self.registry_box, self.evidence_box)))
+        await self.states_box.drained(STOP_WAIT_S)  # last: whether the registry has been told is kept there
         self._lock.release()
 
     # --- What others ask ---------------------------------------------------------------------------------------------
@@ -248,7 +249,7 @@ class Driver:
         served = self.models[name]
         known = self._kept[name]
         released = (known.released | (before.quarantine.keys() - after.quarantine.keys())) - after.quarantine.keys()
-        kept = KeptState(after, frozenset(released))
+        kept = replace(known, model=after, released=frozenset(released))
         stored = False
         for action in actions:
             match action:
@@ -310,8 +311,19 @@ class Driver:
             self.events.append("note", _sentence(entry), model=str(entry.get("model")), detail=entry)
 
     def _tell_registry(self, served: Served) -> None:
+        """Kept as untold until it is: the next start of the server would follow the alias that stands there."""
         if served.in_registry:
+            self._kept[served.name] = replace(self._kept[served.name], untold=True)
             self.registry_box.put(served.name, self._kept[served.name])
+
+    def _is_told(self, told: KeptState | Anchor) -> None:
+        if isinstance(told, Anchor):
+            return
+        name = told.model.name
+        kept = self._kept.get(name)
+        if kept is not None and kept.untold and kept.model.revision == told.model.revision:
+            self._kept[name] = replace(kept, untold=False)
+            self._keep_states()
 
     def _tell_hold(self) -> None:
         hold = self.keeper.hold
@@ -430,6 +442,9 @@ class Driver:
             self.last_entries[str(entry["model"])] = entry
             self.events.append("decision", _sentence(entry), model=str(entry["model"]), detail=entry)
             self._write(entry)
+        for served in self.models.values():
+            if self._kept[served.name].untold:
+                self._tell_registry(served)
 
     def _follow(self, kept: Mapping[str, KeptState], lines: Sequence[Line]) -> None:
         texts = [text for _, text in self.publisher.decisions.read()]
@@ -445,7 +460,7 @@ class Driver:
             self.book.begin(served.index, served.name, canary, self.route(served.name))
             if canary is not None and self.route(served.name).canary is not None:
                 self._first_events[served.name] = canary
-            if self.last_entries.get(served.name, {}).get("kind") != "started":
+            if one.untold or self.last_entries.get(served.name, {}).get("kind") != "started":
                 self._tell_registry(served)
         self.events.append("control_restarted", "the control process was started again and found its decisions")
 

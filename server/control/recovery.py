@@ -14,7 +14,7 @@ from typing import Any
 
 from native.plane.routes import Route, SeatRef
 from native.plane.seats import Seat
-from server.control.decision_text import Decision, read_decision
+from server.control.decision_text import Decision, quarantine_after, read_decision
 from server.control.state_document import read_state
 from server.control.state_folder import KeptState
 from server.lifecycle.journal import Line
@@ -50,7 +50,7 @@ def begin(pin: ModelPin, kept: KeptState | None, lines: Iterable[Line], now_ns: 
         "to": served(after),
         "evidence": {},
     }
-    return Beginning(KeptState(after, before.released), entry)
+    return Beginning(replace(before, model=after), entry)
 
 
 def _first(pin: ModelPin, model: ModelState, now_ns: int) -> ModelState:
@@ -103,7 +103,7 @@ def follow(
             taken[name, revision] = decision
     found = []
     for name, route in zip(names, routes, strict=True):
-        before = kept.get(name, KeptState(ModelState(name)))
+        before = _brought_up(kept.get(name, KeptState(ModelState(name))), taken)
         decided = taken.get((name, route.revision))
         if decided is not None:
             found.append(_decided(decided, before, route.revision))
@@ -137,12 +137,19 @@ def requests_of(entries: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, str], 
     )
 
 
+def _brought_up(before: KeptState, taken: Mapping[tuple[str, int], Decision]) -> KeptState:
+    """With the quarantine of the decisions since: the folder is written after them, and may be behind."""
+    since = [one for (name, at), one in taken.items() if name == before.model.name and at > before.model.revision]
+    quarantine, released = quarantine_after(since, before.model.quarantine, before.released)
+    return replace(before, model=replace(before.model, quarantine=quarantine), released=released)
+
+
 def _decided(decision: Decision, before: KeptState, revision: int) -> KeptState:
     document = dict(decision.state)
     if document.get("quarantine") is None:
         document["quarantine"] = dict(before.model.quarantine)
-    released = frozenset(map(str, document.get("released", before.released)))
-    return KeptState(replace(read_state(document), revision=revision), released)
+    released = before.released if document.get("released") is None else frozenset(map(str, document["released"]))
+    return replace(before, model=replace(read_state(document), revision=revision), released=released)
 
 
 def _from_route(name: str, route: Route, seats: Sequence[Seat], before: ModelState) -> ModelState:

@@ -1,14 +1,14 @@
 """What the registry is told of a model: aliases, the rollout document, the journal's head.
 
 Written through an outbox, the state after each decision and the head after each line of the journal; blocks. Always: it
-says what the newest state says, however often it was down in between; what other servers of the fleet put in quarantine
-stays in the document, unless it was released here.
+says what the newest state says, however often it was down in between; the document has a revision only once the aliases
+follow it; what other servers of the fleet put in quarantine stays in it, unless it was released here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from registry_client.errors import NotInRegistry
@@ -39,7 +39,10 @@ def project(registry: Registry, kept: KeptState) -> None:
     model = kept.model
     tags = registry.model_tags(model.name)
     document = _with_the_fleets(document_of(model), tags, kept.released)
-    registry.set_model_tag(model.name, TAG, document.to_text())
+    before = _document(tags) or RolloutDocument()
+    if before.quarantine.keys() != document.quarantine.keys():
+        # Told at once, whatever becomes of the aliases.
+        registry.set_model_tag(model.name, TAG, replace(before, quarantine=document.quarantine).to_text())
     pointed = {alias: version.version for version in registry.versions(model.name) for alias in version.aliases}
     for alias, artifact in _aliases(model).items():
         wanted = None if artifact is None else int(artifact.version)
@@ -50,6 +53,8 @@ def project(registry: Registry, kept: KeptState) -> None:
         elif alias != ALIASES[0]:
             # Without anything safe to serve, `stable` stays where it was: a start looks for it first.
             _remove(registry, model.name, alias)
+    # Last: a start takes the document's revision for what the aliases say (server/cli/pinning.py).
+    registry.set_model_tag(model.name, TAG, document.to_text())
 
 
 def fleets_quarantine(tags: Mapping[str, str], kept: KeptState) -> Mapping[str, str]:

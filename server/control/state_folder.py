@@ -2,7 +2,7 @@
 
     journal.jsonl   every decision (journal_file)
     states.json     each model's state after its last decision
-    served.json     each model's stable version: what to start with where the registry is down
+    served.json     each model's stable version: what to start with where the registry is down, or behind
     evidence.json   what was counted for and against each canary (evidence_book)
 
 Used by the driver and by recovery; blocks. Always: each file is replaced whole; one that is missing or damaged is as if
@@ -21,7 +21,7 @@ from typing import Any, Final
 from registry_client.placing import place_file
 from server.control.evidence_book import EvidenceBook
 from server.control.state_document import read_state, state_document
-from server.lifecycle.state import ModelState
+from server.lifecycle.state import Artifact, ModelState
 
 log = logging.getLogger("roost.control")
 
@@ -31,10 +31,14 @@ STATES, SERVED, EVIDENCE = "states.json", "served.json", "evidence.json"
 
 @dataclass(frozen=True)
 class KeptState:
-    """released: digests that were let out of quarantine here, whatever the registry's document still says."""
+    """released: digests that were let out of quarantine here, whatever the registry's document still says.
+
+    untold: something was decided here that the registry has not been told of, as far as this server knows.
+    """
 
     model: ModelState
     released: frozenset[str] = field(default_factory=frozenset)
+    untold: bool = False
 
 
 class StateFolder:
@@ -49,14 +53,13 @@ class StateFolder:
             return
         kept = tuple(states)
         self.path.mkdir(parents=True, exist_ok=True)
-        documents = [{"state": state_document(one.model), "released": sorted(one.released)} for one in kept]
-        place_file(self.path / STATES, _encode({"format": FORMAT, "models": documents}))
-        served = {
-            one.model.name: {"version": one.model.stable.version, "digest": one.model.stable.digest}
-            for one in kept
-            if one.model.stable is not None
-        }
+        served = {one.model.name: _served(one, one.model.stable) for one in kept if one.model.stable is not None}
+        documents = [
+            {"state": state_document(one.model), "released": sorted(one.released), "untold": one.untold} for one in kept
+        ]
+        # What is served first: between the two, the next start would follow an alias that is behind.
         place_file(self.path / SERVED, _encode(served))
+        place_file(self.path / STATES, _encode({"format": FORMAT, "models": documents}))
 
     def read_states(self) -> Mapping[str, KeptState]:
         """By model."""
@@ -65,7 +68,10 @@ class StateFolder:
             return {}
         try:
             kept = [
-                KeptState(read_state(one["state"]), frozenset(map(str, one["released"]))) for one in document["models"]
+                KeptState(
+                    read_state(one["state"]), frozenset(map(str, one["released"])), bool(one.get("untold", False))
+                )
+                for one in document["models"]
             ]
         except (KeyError, TypeError, ValueError) as error:
             log.warning("%s is damaged, and is left out", STATES, extra={"fields": {"reason": str(error)}})
@@ -99,6 +105,12 @@ class StateFolder:
         except (OSError, ValueError) as error:
             log.warning("%s is damaged, and is left out", name, extra={"fields": {"reason": str(error)}})
             return None
+
+
+def _served(kept: KeptState, stable: Artifact) -> dict[str, Any]:
+    """untold: the revision that the registry lacks, where it lacks one."""
+    served = {"version": stable.version, "digest": stable.digest}
+    return {**served, "untold": kept.model.revision} if kept.untold else served
 
 
 def _encode(document: Mapping[str, Any]) -> bytes:

@@ -22,7 +22,8 @@ from registry_client.folder import FolderRegistry
 from registry_client.golden import make_golden
 from registry_client.onnx_model import read_onnx
 from registry_client.registry import Version
-from server.cli.pinning import PinningFailed, pin_models
+from server.cli.pinning import PinningFailed, ServedLast, is_behind, pin_models
+from server.lifecycle.documents import RolloutDocument
 from server.processes import ModelPin
 from server.settings import ModelSettings, RegistrySettings, Settings
 from server.worker.models.loading import ModelRefused, load_model
@@ -80,6 +81,32 @@ def test_all_models_that_are_not_there_are_named_at_once(tmp_path: Path) -> None
     first, second = caught.value.lines
     assert first.startswith("model model: model@canary: expected an alias of model")
     assert second == f"model gone: {tmp_path / 'gone'}: No such file or directory."
+
+
+@pytest.mark.parametrize(
+    ("rollout", "untold", "behind"),
+    [
+        ((6, "a"), 7, True),
+        ((6, ""), 7, True),
+        ((7, "a"), 7, False),  # it knows, and somebody has moved the alias since
+        ((9, "a"), 7, False),  # another server's later word
+        ((6, "c"), 7, False),  # the alias is not where the document left it
+        ((6, "a"), 0, False),
+        (None, 7, True),
+        ("somebody's own", 7, True),
+        (None, 0, False),
+    ],
+)
+def test_an_alias_is_behind_only_where_it_stands_as_before_what_the_registry_lacks(
+    rollout: tuple[int, str] | str | None, untold: int, behind: bool
+) -> None:
+    def pin(letter: str) -> ModelPin:
+        return ModelPin(name="model", version="1", digest=letter * 64)
+
+    if isinstance(rollout, tuple):
+        rollout = RolloutDocument(revision=rollout[0], stable=rollout[1] * 64).to_text()
+    assert is_behind(pin("a"), rollout, ServedLast(pin("b"), untold)) is behind
+    assert not is_behind(pin("b"), rollout, ServedLast(pin("b"), untold))
 
 
 def test_pinning_loads_no_compiler_and_no_model_runtime(tmp_path: Path) -> None:
