@@ -16,10 +16,10 @@ from typing import Final
 
 from native.plane.layout import Plane, PlaneMismatch
 from native.plane.routing import MODELS_MAX
-from server.control.decision_text import Decision, decision_text, read_decision
+from server.control.decision_text import Decision, decision_text, read_decision, without_quarantine
 from server.control.event_log import utc_text
 from server.control.plane_lock import PlaneHeld, PlaneLock
-from server.control.recovery import follow
+from server.control.recovery import Followed, follow
 from server.control.route_publisher import RoutePublisher
 from server.control.routes_wanted import wanted_route
 from server.control.seating import Seating, Standing
@@ -112,8 +112,9 @@ def _roll_back(plane: Plane, wanted: str, operator: str, reason: str) -> WentHom
     entry = next(action.entry for action in actions if isinstance(action, StoreRoute))
     entry = {**entry, "evidence": {"break_glass": "decided with the control process dead"}}
     document = {**state_document(after), "released": sorted(kept.released), "index": index}
-    if not followed.decisions or followed.decisions[-1].entry.get("revision") != state.revision:
-        document["quarantine"] = None  # not known here: the next control process has it
+    if not _quarantine_known(followed, state.revision):
+        # The next control process has it.
+        entry, document = without_quarantine(entry), {**document, "quarantine": None, "released": None}
     route = publisher.next_route(index, wanted_route(seating, index, after))
     epoch = publisher.publish({index: route}, [decision_text(Decision(entry, document))], urgent=True)
     until = time.monotonic() + FOLLOW_WAIT_S
@@ -121,6 +122,14 @@ def _roll_back(plane: Plane, wanted: str, operator: str, reason: str) -> WentHom
         time.sleep(FOLLOW_POLL_S)
     version = after.stable.version if after.stable is not None else "none"
     return WentHome(name, after.revision, version, publisher.following(epoch))
+
+
+def _quarantine_known(followed: Followed, revision: int) -> bool:
+    """True where the ring has the decision that stands, with all who are in quarantine and who were released."""
+    if not followed.decisions or followed.decisions[-1].entry.get("revision") != revision:
+        return False
+    state = followed.decisions[-1].state
+    return state.get("quarantine") is not None and state.get("released") is not None
 
 
 def _with_ready(model: ModelState, seating: Seating, index: int) -> ModelState:

@@ -46,14 +46,15 @@ def told(entry: Mapping[str, Any]) -> str:
 
     left = before.get("canary") or before.get("stable") or {}
     held = [set(where.get("quarantine") or ()) for where in (before, after)]
+    change = entry.get("quarantine_change") or {}  # where the two were too long to be kept over a crash
     words = KINDS.get(str(entry.get("kind")), str(entry.get("kind"))).format(
         stable=version(after, "stable"),
         canary=version(after, "canary"),
         shadow=version(after, "shadow"),
         coming=version(after, "coming"),
         before=left.get("version", "none"),
-        quarantined=_named(held[1] - held[0], before),
-        released=_named(held[0] - held[1], before),
+        quarantined=_named((held[1] - held[0]) | set(change.get("added", ())), before),
+        released=_named((held[0] - held[1]) | set(change.get("released", ())), before),
         weight=share(int(after.get("weight_ppm", 0))),
     )
     sentence = f"{entry.get('at_utc')}: {words}"

@@ -8,8 +8,11 @@ import pytest
 from native.plane.routing import SEAT_STATE_LOADING
 from native.plane.seats import WorkerSeats
 from protos.roost.v1 import admin_pb2
+from registry_client.manifest import sha256_hex
 from server.control.break_glass import GlassHolds, roll_back_locally
 from server.control.journal_file import JournalFile
+from server.control.state_folder import KeptState, StateFolder
+from server.lifecycle.state import Artifact, ModelState
 from tests.control.driven_server import NAME, Workers, new_plane, operation, push, serving, settings_of
 
 
@@ -69,6 +72,38 @@ async def test_it_goes_back_to_the_last_safe_version_only_where_every_worker_has
         roll_back_locally(1, NAME, "ada", "it hurts")
     with pytest.raises(GlassHolds, match="expected one of doubling"):
         roll_back_locally(1, "other", "ada", "it hurts")
+
+
+@pytest.mark.parametrize("quarantined", [3, 150])
+async def test_it_leaves_everything_in_quarantine_that_was(
+    tmp_path: Path, digests: list[str], monkeypatch: pytest.MonkeyPatch, quarantined: int
+) -> None:
+    settings, plane = settings_of(tmp_path), new_plane()
+    monkeypatch.setattr("server.control.break_glass._plane_of", lambda *_: Path(f"/proc/{os.getpid()}/fd/{plane.fd}"))
+    many = {sha256_hex(str(number).encode()): "bad" for number in range(quarantined)}
+    stable = Artifact("1", digests[0])
+    kept = KeptState(ModelState(NAME, revision=5, stable=stable, quarantine=many))
+    StateFolder(tmp_path / "state").write_states([kept])
+    bad = "e" * 64
+    async with serving(settings, plane, digests[0]) as server:
+        await server.stub.DeployCanary(
+            admin_pb2.DeployCanaryRequest(operation=operation(), model=NAME, version="2", weight_ppm=50_000)
+        )
+        for box in server.driver.boxes.values():
+            assert await box.drained(10)
+        behind = (tmp_path / "state/states.json").read_bytes()
+        await server.stub.Quarantine(admin_pb2.QuarantineRequest(operation=operation(), digest=bad, model=NAME))
+        workers = server.workers
+    (tmp_path / "state/states.json").write_bytes(behind)  # as a kill leaves it that came before it was written
+    roll_back_locally(1, NAME, "ada", "it hurts")
+    async with serving(settings, plane, digests[0], workers=workers) as server:
+        assert server.driver.state(NAME).quarantine.keys() == {*many, bad}
+        for box in server.driver.boxes.values():
+            assert await box.drained(10)
+        entries = {line.entry["kind"]: line.entry for line in JournalFile(tmp_path / "state").lines()}
+        assert bad in str(entries["quarantined"])
+        known = entries["rolled_back"]["to"]["quarantine"]
+        assert known == (sorted({*many, bad}) if quarantined == 3 else None), "what it did not know it does not say"
 
 
 def test_a_process_without_a_plane_is_no_server() -> None:

@@ -12,9 +12,13 @@ from server.control.decision_text import Decision, decision_text, read_decision
 from server.control.recovery import begin, follow, missing
 from server.control.state_document import read_state, state_document
 from server.control.state_folder import KeptState
+from server.lifecycle.actions import StoreRoute
+from server.lifecycle.events import Event, Freeze, Quarantine, Release, Unfreeze
+from server.lifecycle.explain import told
 from server.lifecycle.journal import Head, Line
 from server.lifecycle.plan import DEFAULT_PLAN
 from server.lifecycle.state import Artifact, ModelState, Rollout
+from server.lifecycle.step import step
 from server.processes import ModelPin
 
 A, B, C = (Artifact(str(number), letter * 64) for number, letter in enumerate("abc", start=1))
@@ -73,6 +77,49 @@ def test_a_start_with_a_quarantined_version_serves_what_was_stable_instead() -> 
 def test_no_revision_of_the_journal_is_given_again() -> None:
     lines = (Line(1, "x", entry_of(41)), Line(2, "y", {**entry_of(90), "model": "another"}))
     assert begun(MODEL, lines=lines).revision == 42
+
+
+def changed(model: ModelState, event: Event) -> tuple[ModelState, str]:
+    """The state after a decision, and its text."""
+    after, actions = step(model, event)
+    stored = next(action for action in actions if isinstance(action, StoreRoute))
+    document = {**state_document(after), "released": [], "index": 0}
+    return after, decision_text(Decision(stored.entry, document))
+
+
+@pytest.mark.parametrize("digests", [3, 150, 2000])
+def test_what_was_just_quarantined_or_released_is_so_although_the_folder_is_behind(digests: int) -> None:
+    many = {sha256_hex(str(number).encode()): "worse" for number in range(digests)}
+    kept = replace(MODEL, canary=None, quarantine=many)
+    who = {"now_ns": 0, "at_utc": "2026-01-01T00:00:00Z", "operator": "eva", "reason": "why", "request_id": ""}
+    model, texts = kept, []
+    for event in (
+        Quarantine(digest="e" * 64, **who),
+        Freeze(**who),
+        Release(digest=next(iter(many)), **who),
+        Quarantine(digest="f" * 64, **who),
+        Release(digest="e" * 64, **who),
+        Unfreeze(**who),
+    ):
+        model, text = changed(model, event)
+        texts.append(text)
+        behind = followed(Route(revision=model.revision), texts, kept)
+        assert behind.quarantine == model.quarantine
+        assert list(behind.quarantine) == list(model.quarantine), "the oldest first"
+    assert followed(Route(revision=model.revision), texts, model).quarantine == model.quarantine
+    assert followed(Route(revision=model.revision - 1), texts, kept).quarantine == model.quarantine
+    assert "e" * 12 in told(read_decision(texts[0]).entry)
+
+
+def test_what_was_released_stays_so_although_the_list_of_it_does_not_fit() -> None:
+    free = [sha256_hex(str(number).encode()) for number in range(200)]
+    entry = {**entry_of(8), "from": {"quarantine": ["e" * 64, free[0]]}, "to": {"quarantine": []}}
+    document = {**state_document(replace(MODEL, revision=8, quarantine={})), "released": free, "index": 0}
+    text = decision_text(Decision(entry, document))
+    assert read_decision(text).state["released"] is None
+    kept = KeptState(replace(MODEL, quarantine={"e" * 64: "", free[0]: ""}), frozenset(free[1:]))
+    found = follow([NAME], [Route(revision=8)], (), [text], {NAME: kept}).kept[0]
+    assert (found.released, found.model.quarantine) == (frozenset([*free, "e" * 64]), {})
 
 
 def test_the_newest_published_decision_is_the_state_and_one_that_was_only_noted_is_not() -> None:
