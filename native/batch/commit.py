@@ -34,9 +34,9 @@ from native.lane.layout import (
 )
 from native.lane.slots import begin_executing
 from native.plane.counters import COUNTERS_LENGTH, QUEUED_ROWS
-from native.plane.routing import SEATS_MAX
+from native.plane.routing import NO_SEAT, SEATS_MAX
 from native.pointers import pointer
-from native.route.layout import MAIN, ROLE_CANARY, ROLE_SHADOW, SEAT, TRIAL
+from native.route.layout import MAIN, ROLE_CANARY, SEAT, TRIAL
 from native.wire.codes import ID_BYTES_MAX, NO_ROOM, OK
 from native.wire.kernel import Words, copy_bytes, kernel
 from native.wire.parsed import (
@@ -53,10 +53,10 @@ from native.wire.rows import copy_rows
 
 @kernel("int64(int64[::1], int64)")
 def side_of(lane: Words, model: int) -> int:
-    """TRIAL where what waits for this model runs as a canary or a shadow, else MAIN."""
+    """TRIAL where what waits for this model runs as a canary, else MAIN: as a stable, or it is refused there."""
     seats = carray(pointer(lane[LANE_SEATS]), (SEATS_MAX,), SEAT)
-    role = seats[seats[model].runs_as].role
-    return TRIAL if role in (ROLE_CANARY, ROLE_SHADOW) else MAIN
+    runs_as = seats[model].runs_as
+    return TRIAL if runs_as != NO_SEAT and seats[runs_as].role == ROLE_CANARY else MAIN
 
 
 @kernel("void(int64[::1], int64, int64)")

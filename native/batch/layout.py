@@ -57,7 +57,8 @@ ARENA = np.dtype(
         ("opened_ns", np.int64),  # when its first row came
         ("cancelled", np.int64),  # requests of it that were cancelled since
         ("deadline_ns", np.int64),  # the earliest of its requests, 0 where none has one
-        ("runs_as", np.int64),  # the model that runs it, which is another where its traffic went while it waited
+        # The model that runs it: another where its traffic went while it waited, NO_SEAT where nobody may.
+        ("runs_as", np.int64),
     ],
     align=True,
 )

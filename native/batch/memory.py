@@ -27,6 +27,7 @@ from native.wire.kernel import Words
 from native.wire.parsed import PARSED_WORDS
 
 BLOCK_ALIGNMENT_BYTES = 64
+PLACES = ("stable", "canary", "shadow", "last_safe")  # of a route
 
 
 # Until a judge says otherwise, no answer is late.
@@ -83,7 +84,7 @@ class BatchMemory:
         self._reply_bytes = aligned_bytes(slots_max * layout.REPLY_INLINE_BYTES)
         self._ids = np.zeros((slots_max, ID_BYTES_MAX), dtype=np.uint8)
         self.finished = np.zeros(slots_max, dtype=np.int64)
-        self.expired = np.zeros(slots_max, dtype=np.int64)
+        self.refused = np.zeros(slots_max, dtype=np.int64)
         self._touched = np.zeros(connections_max, dtype=np.int64)
         self._parsed = np.zeros(PARSED_WORDS, dtype=np.int64)
         self.queues = np.zeros(SEATS_MAX, dtype=QUEUE)
@@ -100,7 +101,7 @@ class BatchMemory:
         self.seats = np.zeros(SEATS_MAX, dtype=SEAT)
         self.seats["runs_as"] = np.arange(SEATS_MAX)
         self.routes = np.zeros(MODELS_MAX, dtype=ROUTE)
-        for place in ("stable", "canary", "shadow"):
+        for place in PLACES:
             self.routes[place] = NO_SEAT
         self.routes["whole"] = 1
         self._route_table = np.zeros(TABLE_WORDS, dtype=np.int64)
@@ -188,7 +189,7 @@ class BatchMemory:
         self._cells = private_cells(worker_routing)
         self._dirty_cells = np.zeros(CELLS_COUNT, dtype=np.int64)
         self.seats["generation"] = 0
-        for place in ("stable", "canary", "shadow"):
+        for place in PLACES:
             self.routes[place] = NO_SEAT
         self.fill_words(
             {

@@ -1,7 +1,8 @@
 """Rows leave the queue: the next batch for the runner, without the rows that nobody waits for any more.
 
 Used by the worker's batcher, once per batch. Always: rows of cancelled or expired requests are squeezed out before the
-model sees them, and the requests that expired are returned, so that each of them is answered.
+model sees them, rows that nobody may run reach no model, and requests that were not cancelled are returned, so that
+each of them is answered.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from native.lane.layout import (
 )
 from native.lane.slots import release_slot
 from native.plane.counters import COUNTERS_LENGTH, QUEUED_ROWS
-from native.plane.routing import SEATS_MAX
+from native.plane.routing import NO_SEAT, SEATS_MAX
 from native.pointers import pointer
 from native.route.follow import follow_routes
 from native.route.layout import MAIN, SEAT, TRIAL
@@ -86,11 +87,12 @@ def _move_rows(block: Bytes, table: Words, model: int, source_row: int, target_r
 
 
 @kernel("int64(int64[::1], int64, int64, int64, int64[::1])")
-def take_arena(lane: Words, arena_index: int, now_ns: int, cost_ns: int, expired: Words) -> int:
-    """Hands the arena to the runner and returns how many requests expired; their slots are written to `expired`.
+def take_arena(lane: Words, arena_index: int, now_ns: int, cost_ns: int, refused: Words) -> int:
+    """Hands the arena to the runner and returns how many requests are refused; their slots are written to `refused`.
 
+    Those are the expired ones; all of them where the arena's `runs_as` is NO_SEAT then, since nobody may run them.
     now_ns: monotonic. cost_ns: what the batch is expected to take: a request that would be late is not started.
-    expired: int64[slots]. A batch may be left with no rows at all; the caller then frees it at once.
+    refused: int64[slots]. A batch may be left with no rows at all; the caller then frees it at once.
     Requests whose stream is gone are released here, since nobody waits for their answer.
     """
     arenas = carray(pointer(lane[LANE_ARENAS]), (lane[LANE_ARENA_COUNT],), ARENA)
@@ -113,6 +115,7 @@ def take_arena(lane: Words, arena_index: int, now_ns: int, cost_ns: int, expired
     seats = carray(pointer(lane[LANE_SEATS]), (SEATS_MAX,), SEAT)
     arena.runs_as = seats[arena.model].runs_as
     moved = arena.runs_as != arena.model
+    nobodys = arena.runs_as == NO_SEAT
     queues[arena.model].waiting_rows -= arena.rows
     lane[LANE_QUEUED_ROWS] -= arena.rows
     counters = carray(pointer(lane[LANE_COUNTERS]), (COUNTERS_LENGTH,), np.int64)
@@ -120,7 +123,7 @@ def take_arena(lane: Words, arena_index: int, now_ns: int, cost_ns: int, expired
     requests = carray(pointer(lane[LANE_ARENA_SLOTS]), (arena.first_request + arena.requests,), np.int64)
     first = arena.first_request
     late = arena.deadline_ns != 0 and arena.deadline_ns < now_ns + cost_ns
-    if arena.cancelled == 0 and not late:
+    if arena.cancelled == 0 and not late and not nobodys:
         for request in range(arena.requests):
             slot = slots[requests[first + request]]
             slot.state = RUNNING
@@ -132,15 +135,15 @@ def take_arena(lane: Words, arena_index: int, now_ns: int, cost_ns: int, expired
     table = carray(pointer(lane[LANE_DIRECTORY_TABLE]), (lane[LANE_DIRECTORY_WORDS],), np.int64)
     kept = 0
     kept_rows = 0
-    expired_count = 0
+    refused_count = 0
     for request in range(arena.requests):
         index = requests[first + request]
         slot = slots[index]
         if slot.cancelled != 0:
             release_slot(lane, index)
-        elif slot.deadline_ns != 0 and slot.deadline_ns < now_ns + cost_ns:
-            expired[expired_count] = index
-            expired_count += 1
+        elif nobodys or (slot.deadline_ns != 0 and slot.deadline_ns < now_ns + cost_ns):
+            refused[refused_count] = index
+            refused_count += 1
         else:
             if slot.row != kept_rows:
                 _move_rows(block, table, arena.model, slot.row, kept_rows, slot.rows)
@@ -154,7 +157,7 @@ def take_arena(lane: Words, arena_index: int, now_ns: int, cost_ns: int, expired
             kept_rows += slot.rows
     arena.requests = kept
     arena.rows = kept_rows
-    return expired_count
+    return refused_count
 
 
 @kernel("void(int64[::1], int64)")

@@ -12,7 +12,7 @@ from numba import carray, types
 
 from native.batch.layout import ARENA
 from native.http2.binding import session_resume_data
-from native.http2.refusals import DEADLINE_PASSED, REPLY_OVER_LIMIT, REPLY_TOO_LONG
+from native.http2.refusals import REPLY_OVER_LIMIT, REPLY_TOO_LONG
 from native.http2.replies import count_answer, give_up, refuse_slot, reserve_reply, submit_reply, submit_status
 from native.http2.requests import PREDICT
 from native.lane.layout import (
@@ -125,13 +125,13 @@ def answer_batch(lane: Words, arena_index: int, first_request: int, now_ns: int)
     return ALL
 
 
-@kernel("void(int64[::1], int64[::1], int64)")
-def refuse_expired(lane: Words, expired: Words, count: int) -> None:
-    """Tells the first `count` of these slots, where they came over a connection, that their time has run out."""
+@kernel("void(int64[::1], int64[::1], int64, int64)")
+def refuse_unrun(lane: Words, refused: Words, count: int, refusal: int) -> None:
+    """Tells the first `count` of these slots, where they came over a connection, why they were not run."""
     slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
-    for position in range(min(count, expired.size)):
-        if slots[expired[position]].connection != NO_CONNECTION:
-            refuse_slot(lane, expired[position], DEADLINE_PASSED)
+    for position in range(min(count, refused.size)):
+        if slots[refused[position]].connection != NO_CONNECTION:
+            refuse_slot(lane, refused[position], refusal)
 
 
 @kernel("int64(int64[::1], int64, int64, int64, int64, int64)")

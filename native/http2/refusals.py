@@ -20,7 +20,7 @@ from native.plane.counters import (
     REFUSAL_TOO_MANY_STREAMS,
 )
 
-INVALID_ARGUMENT, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL = 3, 4, 8, 12, 13
+INVALID_ARGUMENT, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE = 3, 4, 8, 12, 13, 14
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,10 @@ REFUSALS: Final = (
         RESOURCE_EXHAUSTED,
         "reply: longer than limits.message_bytes_max. Send fewer rows in a call, or ask for fewer outputs.",
     ),
+    Refusal(
+        UNAVAILABLE,
+        "model: the version that was to answer lost its traffic before it ran this call. Retry: another one answers.",
+    ),
 )
 
 NOT_POST: Final = 0
@@ -122,7 +126,8 @@ HANDOFFS_FULL: Final = 15
 DEADLINE_PASSED: Final = 16
 REPLY_TOO_LONG: Final = 17
 REPLY_OVER_LIMIT: Final = 18
-REFUSAL_COUNT: Final = 19
+NO_TRAFFIC: Final = 19
+REFUSAL_COUNT: Final = 20
 
 REFUSAL_HEADER_COUNT: Final = 5
 STATUS_HEADER_COUNT: Final = 4

@@ -2,7 +2,7 @@
 
 Used by `session.receive`, by the batch loop before each batch, and by the worker's timer while nothing comes.
 Always: once `follow_routes` has said which epoch it has seen, no request is split by an older table, and rows that wait
-for a seat without traffic run as their model's stable.
+for a seat without traffic run as their model's stable, or not at all.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from native.plane.routing import (
     ROUTE_CANARY,
     ROUTE_CANARY_PPM,
     ROUTE_FLAGS,
+    ROUTE_LAST_SAFE,
     ROUTE_PIN_ALLOWED,
     ROUTE_SALT,
     ROUTE_SHADOW,
@@ -45,7 +46,7 @@ from native.plane.routing import (
     WORKER_ROUTING_WORDS,
 )
 from native.pointers import pointer
-from native.route.layout import ROLE_CANARY, ROLE_NONE, ROLE_SHADOW, ROLE_STABLE, ROUTE, SEAT
+from native.route.layout import ROLE_CANARY, ROLE_LAST_SAFE, ROLE_NONE, ROLE_SHADOW, ROLE_STABLE, ROUTE, SEAT
 from native.route.split import block_length, mixed
 from native.wire.directory import (
     HEADER_WORDS,
@@ -64,9 +65,10 @@ from native.wire.directory import (
     VARIANT_STABLE,
     VARIANT_WORDS,
 )
-from native.wire.kernel import Words, kernel
+from native.wire.kernel import Words, int64, kernel
 
 PPM_OF_ALL = 1_000_000
+NO_MODEL = -1  # of a vacant place
 
 
 @kernel("int64(int64[::1], int64, int64)")
@@ -86,6 +88,7 @@ def _take_route(lane: Words, model: int, table: Words, at: int) -> None:
     route.stable = _ready_seat(lane, table[at + ROUTE_STABLE], table[at + ROUTE_STABLE + 1])
     route.canary = _ready_seat(lane, table[at + ROUTE_CANARY], table[at + ROUTE_CANARY + 1])
     route.shadow = _ready_seat(lane, table[at + ROUTE_SHADOW], table[at + ROUTE_SHADOW + 1])
+    route.last_safe = _ready_seat(lane, table[at + ROUTE_LAST_SAFE], table[at + ROUTE_LAST_SAFE + 1])
     route.stable_generation = table[at + ROUTE_STABLE + 1]
     route.canary_generation = table[at + ROUTE_CANARY + 1]
     route.shadow_generation = table[at + ROUTE_SHADOW + 1]
@@ -104,6 +107,42 @@ def _take_route(lane: Words, model: int, table: Words, at: int) -> None:
     route.weight_epoch = weight_epoch
 
 
+@kernel("int64(int64[::1], int64, int64)")
+def _role_of(lane: Words, model: int, seat: int) -> int:
+    """What a seat of this model's is for."""
+    routes = carray(pointer(lane[LANE_ROUTES]), (MODELS_MAX,), ROUTE)
+    route = routes[model]
+    if route.stable == seat:
+        return ROLE_STABLE
+    if route.canary == seat:
+        return ROLE_CANARY
+    if route.shadow == seat:
+        return ROLE_SHADOW
+    return ROLE_LAST_SAFE if route.last_safe == seat else ROLE_NONE
+
+
+@kernel("int64(int64[::1], int64, int64, int64)")
+def _runner_of(lane: Words, model: int, seat: int, role: int) -> int:
+    """The seat that runs what waits for this one, or NO_SEAT.
+
+    Rows that wait for a seat without traffic were split by an older table: the stable runs them, where its batches are
+    laid out like theirs. Where they are not, a stable that was replaced runs them itself; nobody runs what waits for a
+    canary that went home, which may be anything.
+    """
+    if role in (ROLE_STABLE, ROLE_CANARY):
+        return seat
+    routes = carray(pointer(lane[LANE_ROUTES]), (MODELS_MAX,), ROUTE)
+    directory = carray(pointer(lane[LANE_DIRECTORY_TABLE]), (lane[LANE_DIRECTORY_WORDS],), np.int64)
+    stable = routes[model].stable
+    if stable != NO_SEAT:
+        own, record = HEADER_WORDS + seat * MODEL_WORDS, HEADER_WORDS + stable * MODEL_WORDS
+        if directory[record + MODEL_MAX_ROWS] == directory[own + MODEL_MAX_ROWS] and (
+            directory[record + MODEL_FLAGS] & KERNEL_OK != 0
+        ):
+            return stable
+    return seat if role == ROLE_LAST_SAFE else NO_SEAT
+
+
 @kernel("void(int64[::1])")
 def settle_seats(lane: Words) -> None:
     """Says of every seat what it is for and who runs what waits for it, from the routes as they are now.
@@ -111,27 +150,20 @@ def settle_seats(lane: Words) -> None:
     Heads of replies follow: a reply names the place in the traffic of the seat that answers.
     """
     seats = carray(pointer(lane[LANE_SEATS]), (SEATS_MAX,), SEAT)
-    routes = carray(pointer(lane[LANE_ROUTES]), (MODELS_MAX,), ROUTE)
     directory = carray(pointer(lane[LANE_DIRECTORY_TABLE]), (lane[LANE_DIRECTORY_WORDS],), np.int64)
-    for seat in range(SEATS_MAX):
-        seats[seat].role = ROLE_NONE
-        seats[seat].runs_as = seat
     lane[LANE_SHADOWS] = 0
-    for model in range(MODELS_MAX):
-        route = routes[model]
-        if route.shadow != NO_SEAT:
-            seats[route.shadow].role = ROLE_SHADOW
-            lane[LANE_SHADOWS] += 1
-        if route.canary != NO_SEAT:
-            seats[route.canary].role = ROLE_CANARY
-        if route.stable != NO_SEAT:
-            seats[route.stable].role = ROLE_STABLE
-    for seat in range(min(directory[MODEL_COUNT], SEATS_MAX)):
+    for seat in range(SEATS_MAX):
         at = HEADER_WORDS + seat * MODEL_WORDS
-        model = directory[at + MODEL_ROUTE]
+        model = directory[at + MODEL_ROUTE] if seat < directory[MODEL_COUNT] else int64(NO_MODEL)
         if model < 0 or model >= MODELS_MAX:
+            seats[seat].role = ROLE_NONE
+            seats[seat].runs_as = NO_SEAT
             continue
-        role = seats[seat].role
+        role = _role_of(lane, model, seat)
+        seats[seat].role = role
+        seats[seat].runs_as = _runner_of(lane, model, seat, role)
+        if role == ROLE_SHADOW:
+            lane[LANE_SHADOWS] += 1
         head = directory[at + MODEL_VARIANTS_AT] + VARIANT_WORDS * (
             VARIANT_CANARY if role == ROLE_CANARY else VARIANT_STABLE
         )
@@ -139,16 +171,6 @@ def settle_seats(lane: Words) -> None:
         directory[at + MODEL_PREDICT_HEAD_BYTES] = directory[head + 1]
         directory[at + MODEL_INFER_PARAMETERS_OFFSET] = directory[head + 2]
         directory[at + MODEL_INFER_PARAMETERS_BYTES] = directory[head + 3]
-        stable = routes[model].stable
-        if role in (ROLE_STABLE, ROLE_CANARY) or stable == NO_SEAT:
-            continue
-        # Rows that wait here were split by an older table: the stable runs them, where its batches are laid out
-        # like theirs.
-        record = HEADER_WORDS + stable * MODEL_WORDS
-        if directory[record + MODEL_MAX_ROWS] == directory[at + MODEL_MAX_ROWS] and (
-            directory[record + MODEL_FLAGS] & KERNEL_OK != 0
-        ):
-            seats[seat].runs_as = stable
 
 
 @kernel("boolean(int64[::1])")

@@ -1,7 +1,8 @@
 """What a worker knows of seats and routes: its own copy, which kernels look at for every request.
 
 Written by `follow` from the plane's current table, and by the worker's loop where an artifact became ready here.
-Always: a seat that a route names here is ready in this worker, or stands for nobody (NO_SEAT).
+Always: a seat that a route names here is ready in this worker, or stands for nobody (NO_SEAT); a role is stored once,
+as what it is from then on, since the runners' threads look at it, too.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from typing import Final
 
 import numpy as np
 
-# What a seat's rows run as. TRIAL seats run apart from the rest, so that they can't hold it up.
+# What a seat's rows run as. A canary's run on the side for trials, apart from the rest, so that they can't hold it up.
 ROLE_NONE: Final = 0  # no route names it: warm at most
 ROLE_STABLE: Final = 1
 ROLE_CANARY: Final = 2
 ROLE_SHADOW: Final = 3
+ROLE_LAST_SAFE: Final = 4  # was the stable: what still waits for it may run
 
 MAIN: Final = 0
 TRIAL: Final = 1
@@ -23,7 +25,8 @@ SEAT = np.dtype(
     [
         ("generation", np.int64),  # of the artifact that is ready here, or 0
         ("role", np.int64),
-        ("runs_as", np.int64),  # the seat that runs what this one has gathered: itself, or where its traffic went
+        # The seat that runs what this one has gathered: itself, or where its traffic went; NO_SEAT: nobody may.
+        ("runs_as", np.int64),
     ],
     align=True,
 )
@@ -33,6 +36,7 @@ ROUTE = np.dtype(
         ("stable", np.int64),
         ("canary", np.int64),
         ("shadow", np.int64),
+        ("last_safe", np.int64),
         ("stable_generation", np.int64),
         ("canary_generation", np.int64),
         ("shadow_generation", np.int64),

@@ -31,6 +31,7 @@ from native.batch.layout import (
 )
 from native.batch.memory import BatchMemory
 from native.batch.seal import free_arena, next_arena, note_cancelled, take_arena
+from native.http2.refusals import DEADLINE_PASSED, NO_TRAFFIC
 from native.lane.layout import LANE_NOW_NS, LANE_QUEUED_ROWS, LANE_SHADOWS, NO_CONNECTION, NO_SLOT, QUEUED
 from native.lane.slots import claim_slot, release_slot
 from native.plane.counters import (
@@ -56,7 +57,7 @@ from server.settings import BatchingSettings, TrialSettings
 from server.worker.costs import CostModel
 from server.worker.models.bindings import Bindings, Run
 from server.worker.models.served import ServedModel
-from server.worker.routing import Routed
+from server.worker.routing import NoTraffic, Routed
 from server.worker.runner import Runner
 from server.worker.shadowing import Shadows
 from server.worker.sides import Side, Work
@@ -78,7 +79,7 @@ class Answers(Protocol):
 
     def fail(self, slot: int, error: StatusError) -> None: ...
 
-    def refuse_expired(self, expired: npt.NDArray[np.int64], count: int) -> None: ...
+    def refuse(self, slots: npt.NDArray[np.int64], count: int, refusal: int) -> None: ...
 
 
 @dataclass(slots=True)
@@ -244,12 +245,13 @@ class BatchLoop:
 
     def _take(self, arena: int, now_ns: int, cost_ns: int, wanted_rows: int, place: Place) -> int:
         """Hands the arena to a runner: its rows, 0 where nobody waits any more, and the arena is free again."""
-        expired = take_arena(self._words, arena, now_ns, cost_ns, self._memory.expired)
-        if expired:
-            self._refuse_expired(expired)
+        refused = take_arena(self._words, arena, now_ns, cost_ns, self._memory.refused)
+        has_traffic = self._memory.arena_words[arena, ARENA_RUNS_AS] != NO_SEAT
+        if refused:
+            self._refuse(refused, DEADLINE_PASSED if has_traffic else NO_TRAFFIC)
         rows: int = self._memory.arena_words[arena, ARENA_ROWS]
         if rows == 0:
-            if expired:
+            if refused and has_traffic:
                 place.costs.doubt(wanted_rows)
             free_arena(self._words, arena)
             self.wake()
@@ -396,16 +398,19 @@ class BatchLoop:
                 own = {name: column[row : row + rows].copy() for name, column in zip(names, outputs, strict=True)}
                 waiting.set_result((own, seat))
 
-    def _refuse_expired(self, count: int) -> None:
-        expired = self._memory.expired
-        for slot in expired[:count].tolist():
+    def _refuse(self, count: int, refusal: int) -> None:
+        """Tells callers whose rows are not run. refusal: DEADLINE_PASSED or NO_TRAFFIC."""
+        refused = self._memory.refused
+        for slot in refused[:count].tolist():
             if self._memory.slots[slot]["connection"] == NO_CONNECTION:
                 waiting = self._waiting.pop(slot, None)
                 release_slot(self._words, slot)
                 if waiting is not None and not waiting.done():
-                    waiting.set_exception(deadline_exceeded("before its batch could run"))
+                    waiting.set_exception(
+                        NoTraffic() if refusal == NO_TRAFFIC else deadline_exceeded("before its batch could run")
+                    )
         if self.answers is not None:
-            self.answers.refuse_expired(expired, count)
+            self.answers.refuse(refused, count, refusal)
 
     async def submit(
         self, model: int, inputs: dict[str, Array], rows: int, deadline_ns: int | None, routed: Routed | None
@@ -479,7 +484,8 @@ class Batcher:
         """All outputs of these rows, by name, and the seat whose model made them.
 
         inputs: one array [rows, ...] for each of the model's inputs; rows: 1 to max_batch_size; deadline_ns: monotonic.
-        Raises StatusError: RESOURCE_EXHAUSTED where the queue is full, DEADLINE_EXCEEDED, or what the run failed with.
+        Raises StatusError: RESOURCE_EXHAUSTED where the queue is full, DEADLINE_EXCEEDED, NoTraffic, or what the run
+        failed with.
         """
         return await self._loop.submit(self._model, inputs, rows, deadline_ns, routed)
 

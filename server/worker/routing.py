@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from native.http2.refusals import NO_TRAFFIC, REFUSALS
 from native.route.layout import PIN_CANARY, PIN_NONE, PIN_STABLE, PIN_UNKNOWN
 from native.route.split import key_hash
+from server.worker.status import StatusError
 
 KEY_HEADER = "roost-routing-key"
 PIN_HEADER = "roost-variant"
@@ -32,6 +34,10 @@ class Wish:
         """The field of the request wins over the metadata."""
         return replace(self, keyed=1, hashed=hash_of(key.encode())) if key else self
 
+    def once_more(self) -> Wish:
+        """Of a call that waited for a version which lost its traffic: who answers it now is no evidence."""
+        return replace(self, evidence=0)
+
 
 @dataclass(frozen=True, slots=True)
 class Routed:
@@ -43,6 +49,13 @@ class Routed:
     evidence: int
     keyed: int
     hashed: int
+
+
+class NoTraffic(StatusError):
+    """A call was not run: who was to answer it went home, or was replaced, while it waited. In the kernels' words."""
+
+    def __init__(self) -> None:
+        super().__init__(REFUSALS[NO_TRAFFIC].status, REFUSALS[NO_TRAFFIC].message)
 
 
 ANYWHERE = Wish()

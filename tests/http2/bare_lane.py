@@ -13,6 +13,7 @@ from native.batch.memory import QueueBounds, address_of
 from native.batch.seal import free_arena, next_arena, take_arena
 from native.http2 import answers, session
 from native.http2.lane import Lane, LaneLimits
+from native.http2.refusals import DEADLINE_PASSED
 from native.lane import layout
 from native.plane import counters
 from native.route.layout import MAIN
@@ -113,11 +114,11 @@ class BareLane:
         arena = int(next_arena(self.words, MAIN))
         if arena == NO_ARENA:
             return None
-        count = take_arena(self.words, arena, self.now_ns, cost_ns, self.lane.expired)
-        return arena, self.lane.expired[:count].tolist()
+        count = take_arena(self.words, arena, self.now_ns, cost_ns, self.lane.refused)
+        return arena, self.lane.refused[:count].tolist()
 
     def refuse_expired(self, expired: list[int]) -> None:
-        answers.refuse_expired(self.words, np.array(expired, np.int64), len(expired))
+        answers.refuse_unrun(self.words, np.array(expired, np.int64), len(expired), DEADLINE_PASSED)
 
     def rows(self, arena: int) -> list[float]:
         """The rows that the runner sees."""

@@ -16,6 +16,7 @@ from native.lane.layout import LANE_AGE_LIMIT_NS
 from native.plane import counters
 from native.plane.evidence import EvidenceReader
 from native.plane.layout import Plane
+from native.plane.routes import Route, RouteTables, SeatRef
 from server.settings import BatchingSettings, ModelSettings, Settings
 from server.worker.engine import Engine
 from server.worker.models.loading import load_model
@@ -181,6 +182,7 @@ async def test_a_python_callers_late_answer_is_told_as_late(lookup_path: Path) -
     async with batched(lookup_path, max_queue_delay_us=40_000) as model:
         plane, memory = Plane.create(1), model.engine.memory
         memory.attach_routes(plane.routing, plane.block(0).routing, 1)
+        RouteTables(plane).publish([Route(1, SeatRef(0, 1))])
         memory.set_ready(0, 1)
         memory.fill_words({LANE_AGE_LIMIT_NS: SECOND_NS // 100})
         await model.look_up(0)

@@ -73,7 +73,7 @@ class RoutedLane(BareLane):
         taken = []
         for side in (MAIN, TRIAL):
             while (arena := int(next_arena(self.words, side))) != NO_ARENA:
-                take_arena(self.words, arena, self.now_ns, 0, self.lane.expired)
+                take_arena(self.words, arena, self.now_ns, 0, self.lane.refused)
                 taken.append(arena)
         return taken
 

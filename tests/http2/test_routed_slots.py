@@ -1,5 +1,6 @@
 """Calls while routes flip and models come and go, against a plain model: whatever happens in whatever order, each call
-is answered once, by a version that its reply names, and none by a version without traffic."""
+is answered once, by a version that its reply names, and none by a version without traffic: where the stable can't take
+what waited for such a one, its callers are told to try again."""
 
 from __future__ import annotations
 
@@ -15,13 +16,15 @@ from native.batch import memory
 from native.batch.finish import finish_arena
 from native.batch.layout import NO_ARENA
 from native.batch.memory import QueueBounds
-from native.batch.seal import next_arena, take_arena
+from native.batch.seal import free_arena, next_arena, take_arena
 from native.http2 import answers
+from native.http2.refusals import NO_TRAFFIC
 from native.lane import layout
 from native.plane.counters import BATCHES_INLINE
 from native.plane.evidence import EvidenceReader
 from native.plane.layout import Plane
 from native.plane.routes import Route, RouteTables, SeatRef
+from native.plane.routing import NO_SEAT
 from native.route.layout import MAIN, TRIAL
 from native.wire.directory import WireModel
 from protos.roost.v1 import predict_pb2
@@ -162,7 +165,11 @@ class RoutedLife(RuleBasedStateMachine):
         arena = int(next_arena(self.lane.words, side))
         if arena == NO_ARENA:
             return
-        assert take_arena(self.lane.words, arena, self.lane.now_ns, 0, self.memory.expired) == 0
+        self.take(arena, side)
+
+    def take(self, arena: int, side: int) -> None:
+        """Begins to run a batch, or refuses it."""
+        refused = int(take_arena(self.lane.words, arena, self.lane.now_ns, 0, self.memory.refused))
         runs_as = int(self.memory.arenas[arena]["runs_as"])
         if side == TRIAL:
             assert self.route.canary is not None
@@ -170,7 +177,24 @@ class RoutedLife(RuleBasedStateMachine):
             assert self.places[runs_as].ready
         elif self.places[self.stable()].ready:
             assert runs_as == self.stable(), "whatever has no traffic any more"
+        else:
+            assert runs_as == NO_SEAT, "nobody has traffic"
+            self.refuse(arena, refused)
+            return
+        assert refused == 0
         self.running.append((arena, runs_as))
+
+    def refuse(self, arena: int, count: int) -> None:
+        """As the worker's batcher does it: each of these calls is told, once."""
+        assert int(self.memory.arenas[arena]["rows"]) == 0
+        answers.refuse_unrun(self.lane.words, self.memory.refused, count, NO_TRAFFIC)
+        free_arena(self.lane.words, arena)
+        self.lane.flush()
+        told = [call for call in self.calls if self.lane.clients[self.connection].so_far(call.stream).is_over]
+        assert len(told) == count
+        for call in told:
+            assert self.lane.clients[self.connection].so_far(call.stream).status == UNAVAILABLE
+            self.calls.remove(call)
 
     @precondition(lambda self: self.running)
     @rule(data=st.data())
@@ -201,8 +225,9 @@ class RoutedLife(RuleBasedStateMachine):
             self.end(*self.running.pop())
         for side in (MAIN, TRIAL):
             while (arena := int(next_arena(self.lane.words, side))) != NO_ARENA:
-                take_arena(self.lane.words, arena, self.lane.now_ns, 0, self.memory.expired)
-                self.end(arena, int(self.memory.arenas[arena]["runs_as"]))
+                self.take(arena, side)
+                while self.running:
+                    self.end(*self.running.pop())
         assert not self.calls
         assert self.lane.held == {"CONNECTIONS": 1}
         for cell in EvidenceReader(self.plane).read():

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from numba import njit
 
 from native.batch.commit import add_request, gathering_arena, sort_ready
 from native.batch.layout import NO_ARENA
 from native.batch.memory import QueueBounds
-from native.batch.seal import free_arena, next_arena, take_arena
+from native.batch.seal import free_arena, next_arena, note_cancelled, take_arena
 from native.lane.slots import claim_slot
 from native.plane.routes import Route, SeatRef
-from native.plane.routing import EPOCH, PPM, SEEN_EPOCH, TABLE_ROUTES, TABLE_WORDS, TABLES
-from native.route.follow import follow_routes
-from native.route.layout import MAIN, PIN_CANARY, PIN_STABLE, PIN_UNKNOWN, TRIAL
+from native.plane.routing import EPOCH, NO_SEAT, PPM, SEEN_EPOCH, TABLE_ROUTES, TABLE_WORDS, TABLES
+from native.route.follow import follow_routes, settle_seats
+from native.route.layout import MAIN, PIN_CANARY, PIN_STABLE, PIN_UNKNOWN, ROLE_CANARY, ROLE_STABLE, TRIAL
 from native.wire.codes import HAND_OVER
+from native.wire.directory import WireModel
+from native.wire.kernel import Words
 from tests.route.worker_of_two import NO_CONNECTION, WorkerOfTwo, wire_model
 
 STABLE, CANARY = 0, 1
@@ -38,7 +43,7 @@ def queued(worker: WorkerOfTwo, seat: int, rows: int = 1) -> tuple[int, int]:
 def taken(worker: WorkerOfTwo, side: int) -> int:
     arena = next_arena(worker.words, side)
     if arena != NO_ARENA:
-        take_arena(worker.words, arena, 0, 0, worker.memory.expired)
+        take_arena(worker.words, arena, 0, 0, worker.memory.refused)
     return int(arena)
 
 
@@ -142,15 +147,84 @@ def test_rows_of_a_canary_that_went_home_are_run_by_the_stable_and_are_no_eviden
     assert worker.memory.arenas[arena]["model"] == CANARY, "it was given back to its own queue"
 
 
-def test_rows_that_wait_for_a_model_with_other_batches_are_run_by_itself(worker: WorkerOfTwo) -> None:
-    worker.memory.remove_model(CANARY)
-    worker.memory.set_model(CANARY, wire_model("2", max_rows=4), QueueBounds(3, 24))
-    worker.memory.set_ready(CANARY, 1)
+def without_batches(version: str) -> WireModel:
+    return replace(wire_model(version), batchable=False)
+
+
+def with_other_batches(version: str) -> WireModel:
+    return wire_model(version, max_rows=4)
+
+
+def put(worker: WorkerOfTwo, seat: int, model: WireModel) -> None:
+    worker.memory.remove_model(seat)
+    worker.memory.set_model(seat, model, QueueBounds(3, 24))
+    worker.memory.set_ready(seat, 1)
+
+
+def refused_on(worker: WorkerOfTwo, side: int) -> tuple[int, list[int]]:
+    """The arena that is taken next, of which nothing is run, and the slots whose callers are to be told."""
+    arena = int(next_arena(worker.words, side))
+    count = take_arena(worker.words, arena, 0, 0, worker.memory.refused)
+    assert worker.memory.arenas[arena]["runs_as"] == NO_SEAT
+    assert worker.memory.arenas[arena]["rows"] == 0
+    return arena, worker.memory.refused[:count].tolist()
+
+
+@pytest.mark.parametrize("stable", [without_batches, with_other_batches])
+def test_rows_of_a_canary_that_went_home_are_not_run_where_the_stable_cannot_take_them(
+    worker: WorkerOfTwo, stable: Callable[[str], WireModel]
+) -> None:
+    put(worker, STABLE, stable("1"))
     worker.route(500_000)
-    arena, _ = queued(worker, CANARY)
+    waiting = [queued(worker, CANARY, rows=8) for _ in range(2)]  # one sealed, one gathering
+    worker.memory.slots[waiting[0][1]]["deadline_ns"] = 1
     worker.route(0, canary=False)
+    sort_ready(worker.words)
+    assert taken(worker, TRIAL) == NO_ARENA
+    assert [refused_on(worker, MAIN) for _ in waiting] == [(arena, [slot]) for arena, slot in waiting]
+    for arena, _ in waiting:
+        free_arena(worker.words, arena)
+    assert taken(worker, MAIN) == NO_ARENA
+    assert not worker.memory.busy(CANARY)
+
+
+def test_callers_of_a_canary_that_went_home_who_gave_up_are_told_nothing(worker: WorkerOfTwo) -> None:
+    put(worker, STABLE, without_batches("1"))
+    worker.route(500_000)
+    (arena, gone), (_, waiting) = queued(worker, CANARY), queued(worker, CANARY)
+    worker.memory.slots[gone]["cancelled"] = 1
+    note_cancelled(worker.words, gone)
+    worker.route(0, canary=False)
+    assert refused_on(worker, MAIN) == (arena, [waiting])
+    assert worker.memory.slots_in_use == 1
+
+
+def test_rows_of_a_model_without_any_stable_are_not_run(worker: WorkerOfTwo) -> None:
+    worker.route(500_000)
+    waiting = [queued(worker, seat) for seat in (STABLE, CANARY)]
+    worker.route(0, canary=False, stable=False)
+    assert [refused_on(worker, MAIN) for _ in waiting] == [(arena, [slot]) for arena, slot in waiting]
+
+
+def test_a_canary_that_became_a_shadow_answers_nobody(worker: WorkerOfTwo) -> None:
+    put(worker, STABLE, without_batches("1"))
+    worker.route(500_000)
+    arena, slot = queued(worker, CANARY)
+    worker.route(0, canary=False, shadow=SeatRef(1, 1))
+    assert refused_on(worker, MAIN) == (arena, [slot])
+
+
+@pytest.mark.parametrize("canary", [without_batches, with_other_batches])
+def test_no_row_is_lost_by_a_promotion_where_the_new_stable_cannot_take_it(
+    worker: WorkerOfTwo, canary: Callable[[str], WireModel]
+) -> None:
+    put(worker, CANARY, canary("2"))
+    worker.route(500_000)
+    arena, _ = queued(worker, STABLE)
+    worker.tables.publish([Route(9, SeatRef(1, 1), last_safe=SeatRef(0, 1), weight_epoch=9)])
     assert taken(worker, MAIN) == arena
-    assert worker.memory.arenas[arena]["runs_as"] == CANARY
+    assert worker.memory.arenas[arena]["runs_as"] == STABLE
+    assert worker.memory.arenas[arena]["rows"] == 1
 
 
 def test_a_promoted_canary_is_a_stable_from_then_on(worker: WorkerOfTwo) -> None:
@@ -220,17 +294,23 @@ def test_an_arena_that_is_not_next_is_not_taken(worker: WorkerOfTwo) -> None:
     worker.route(500_000)
     first, second = (queued(worker, STABLE, rows=8)[0] for _ in range(2))
     queued(worker, STABLE, rows=8)  # seals the second
-    assert take_arena(worker.words, second, 0, 0, worker.memory.expired) == NO_ARENA
+    assert take_arena(worker.words, second, 0, 0, worker.memory.refused) == NO_ARENA
     assert taken(worker, MAIN) == first
     assert taken(worker, MAIN) == second
 
 
-def test_a_stable_without_batches_runs_nobody_elses(worker: WorkerOfTwo) -> None:
-    worker.memory.remove_model(STABLE)
-    worker.memory.set_model(STABLE, replace(wire_model("1"), batchable=False), QueueBounds(3, 24))
-    worker.memory.set_ready(STABLE, 1)
+@njit("void(int64[::1], int64)", nogil=True)
+def settle_again_and_again(lane: Words, times: int) -> None:
+    for _ in range(times):
+        settle_seats(lane)
+
+
+def test_a_role_is_never_another_on_its_way(worker: WorkerOfTwo) -> None:
+    """The runners' threads look at it while the loop settles seats."""
     worker.route(500_000)
-    arena, _ = queued(worker, CANARY)
-    worker.route(0, canary=False)
-    assert taken(worker, MAIN) == arena
-    assert worker.memory.arenas[arena]["runs_as"] == CANARY
+    thread = threading.Thread(target=settle_again_and_again, args=(worker.words, 200_000))
+    thread.start()
+    seen = set()
+    while thread.is_alive():
+        seen.add(tuple(worker.memory.seats["role"][[STABLE, CANARY]].tolist()))
+    assert seen == {(ROLE_STABLE, ROLE_CANARY)}

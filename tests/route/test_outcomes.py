@@ -64,7 +64,7 @@ def answer(worker: WorkerOfTwo, *calls: Asked) -> None:
         seat = choose_seat(words, slot, 0, NO_SEAT)
         add_request(words, gathering_arena(words, seat, len(call.values)), slot, seat, len(call.values))
         arena = max(next_arena(words, side) for side in (MAIN, TRIAL))
-        take_arena(words, arena, 0, 0, memory.expired)
+        take_arena(words, arena, 0, 0, memory.refused)
         _, (output,) = memory.arena_columns(arena)
         output[: len(call.values)] = np.array(call.values)[:, None]
         words[LANE_NOW_NS] += call.age_ns

@@ -150,8 +150,8 @@ class FastLaneListener:
             request = answers.answer_batch(self.words, arena, request, time.monotonic_ns())
             self.flush()
 
-    def refuse_expired(self, expired: npt.NDArray[np.int64], count: int) -> None:
-        answers.refuse_expired(self.words, expired, count)
+    def refuse(self, slots: npt.NDArray[np.int64], count: int, refusal: int) -> None:
+        answers.refuse_unrun(self.words, slots, count, refusal)
         self.flush_soon()
 
     def fail(self, slot: int, error: StatusError) -> None:
