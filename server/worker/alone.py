@@ -2,7 +2,7 @@
 
 Used by a served model for each such call. Those of stables run beside batches in the runner's thread; those of canaries
 run one at a time in the thread for trials, named in the plane and watched as batches are. Always: a run whose caller
-has gone is ended, and keeps its turn until it has.
+has gone is ended, and keeps its turn until it has; no run begins of a version that has lost its traffic.
 """
 
 from __future__ import annotations
@@ -14,12 +14,17 @@ from typing import TypeVar
 
 from native.batch.memory import BatchMemory
 from native.plane.routing import NO_SEAT
-from native.route.layout import MAIN, ROLE_CANARY, ROLE_SHADOW, TRIAL
+from native.route.layout import MAIN, ROLE_CANARY, ROLE_STABLE, TRIAL
 from server.worker.costs import ROWS_MAX, CostModel
+from server.worker.routing import NoTraffic
 from server.worker.sides import Side, Work
 from server.worker.watchdog import TookTooLong, Watch
 
 T = TypeVar("T")
+
+# By side: what a seat is that may run there. A canary that became the stable goes on where it began.
+ROLES = ((ROLE_STABLE,), (ROLE_CANARY, ROLE_STABLE))
+assert (MAIN, TRIAL) == (0, 1)
 
 
 class AloneRuns:
@@ -42,18 +47,26 @@ class AloneRuns:
             end()
 
     async def run(self, seat: int, size: int, run: Callable[[], T], end: Callable[[], None]) -> T:
-        """The result of `run()`, in the thread of the side that the seat is on now. Raises TookTooLong.
+        """The result of `run()`, in the thread of the side that the seat is on as its turn comes.
 
         size: elements of the inputs, which its time is expected from. end: ends it from another thread.
+        Raises TookTooLong, and NoTraffic where no route sends anything to the seat any more: it has not been run then.
         """
-        role = int(self._memory.seats[seat]["role"])
-        if role not in (ROLE_CANARY, ROLE_SHADOW):
-            # A stable's call may take as long as its caller waits.
-            work, timed = self._prepared(seat, size, run, end)
-            return await self._ended(seat, size, self._sides[MAIN].start_unwatched(work, timed), None, end)
-        await self._turn.acquire()
+        if self._role(seat) == ROLE_CANARY:
+            await self._turn.acquire()
+            if self._role(seat) == ROLE_CANARY:
+                return await self._tried(seat, size, run, end)
+            self._turn.release()
+        if self._role(seat) != ROLE_STABLE:
+            raise NoTraffic
+        # A stable's call may take as long as its caller waits.
+        work, timed = self._prepared(seat, size, run, end, MAIN)
+        return await self._ended(seat, size, self._sides[MAIN].start_unwatched(work, timed), None, end)
+
+    async def _tried(self, seat: int, size: int, run: Callable[[], T], end: Callable[[], None]) -> T:
+        """A canary's, whose turn it is: gives the turn back."""
         try:
-            work, timed = self._prepared(seat, size, run, end)
+            work, timed = self._prepared(seat, size, run, end, TRIAL)
             future, watch = self._sides[TRIAL].start(work, timed)
         except BaseException:
             self._turn.release()
@@ -66,10 +79,16 @@ class AloneRuns:
         future.add_done_callback(done)
         return await self._ended(seat, size, future, watch, end)
 
+    def _role(self, seat: int) -> int:
+        return int(self._memory.seats[seat]["role"])
+
     def _prepared(
-        self, seat: int, size: int, run: Callable[[], T], end: Callable[[], None]
+        self, seat: int, size: int, run: Callable[[], T], end: Callable[[], None], side: int
     ) -> tuple[Work, Callable[[], tuple[T, int]]]:
         def timed() -> tuple[T, int]:
+            # In the thread, behind what came before: routes may have moved meanwhile.
+            if self._role(seat) not in ROLES[side]:
+                raise NoTraffic
             started_ns = time.monotonic_ns()
             result = run()
             return result, time.monotonic_ns() - started_ns

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from native.http2.refusals import REFUSALS, REPLY_OVER_LIMIT
+from server.worker.routing import NoTraffic
 from server.worker.servicers.call import Call, Serving, StreamingMethod, UnaryMethod
 from server.worker.status import Code, StatusError
 
@@ -19,7 +21,11 @@ log = logging.getLogger("roost.worker")
 async def answer(serving: Serving, path: str, method: UnaryMethod, call: Call) -> bytes:
     """The reply message. Raises StatusError, and nothing else but cancellation."""
     try:
-        reply = await method.answer(serving, call)
+        try:
+            reply = await method.answer(serving, call)
+        except NoTraffic:
+            # It has not been run: whoever has the traffic now answers. A caller is told if it happens twice.
+            reply = await method.answer(serving, replace(call, wish=call.wish.once_more()))
     except StatusError:
         raise
     except Exception as error:
