@@ -107,6 +107,13 @@ class Commands:
                 grpc.StatusCode.FAILED_PRECONDITION, "model", expected="a last safe version that is loaded",
                 got="one that is being loaded", hint="Try again in a moment.",
             )  # fmt: skip
+        if quarantine and model.canary is None and model.last_safe is None:
+            raise refused(
+                grpc.StatusCode.FAILED_PRECONDITION, "model",
+                expected="a canary, or a last safe version to go back to", got="neither",
+                hint="Deploy the version that you want as a canary; `roost quarantine` takes the stable one out "
+                "although nothing may serve then.",
+            )  # fmt: skip
         if quarantine and leaving is not None:
             return await self.ask(name, who, request, events.Quarantine, digest=leaving.digest)
         return await self.ask(name, who, request, events.Rollback)
