@@ -27,7 +27,7 @@ from server.control.incidents import IncidentWatch
 from server.control.journal_file import JournalFile
 from server.control.journal_keeper import JournalKeeper
 from server.control.judging import Look
-from server.control.loading import ArtifactLoader, LoadRefused, NoWorkers, TryArtifact
+from server.control.loading import ArtifactLoader, LoadRefused, NotNow, TryArtifact, is_waited_for
 from server.control.outbox import Outbox
 from server.control.plane_lock import own_plane
 from server.control.recovery import NOTES, begin, follow, requests_of
@@ -365,7 +365,7 @@ class Driver:
         try:
             await self._load_patiently(served, artifact)
         except LoadRefused as error:
-            refusal, unavailable = str(error), isinstance(error, NoWorkers)
+            refusal, unavailable = str(error), isinstance(error, NotNow)
         except Exception as error:
             log.exception("a load failed in a way that nobody foresaw")
             refusal = f"a fault of ours ({error!r}); the log has more"
@@ -386,14 +386,14 @@ class Driver:
             await self.apply(name, failed)
 
     async def _load_patiently(self, served: Served, artifact: Artifact) -> None:
-        """What is on trial is refused where no worker serves; what is to serve is waited for, as long as it takes."""
+        """What is on trial is refused where it can't be had now; what is to serve is waited for."""
         while True:
             model = self.state(served.name)
             stable = None if model.stable is None else model.stable.digest
             try:
                 return await self._loader.load(served.index, served.name, artifact, stable)
-            except NoWorkers as error:
-                if artifact in self.state(served.name).on_trial:
+            except NotNow as error:
+                if not is_waited_for(error, artifact, self.state(served.name)):
                     raise
                 self.events.append("loading", f"version {artifact.version} waits: {error}", model=served.name)
 

@@ -1,36 +1,58 @@
 """Loading an artifact: the bundle into the cache, the trial, a seat, and every worker ready.
 
 Used by the driver for each `Load`. Always: what can't fit, or fails anywhere, raises LoadRefused with a reason in one
-line, before a route names it; its seat is given back then. A cancelled load gives back what it took.
+line, before a route names it; its seat is given back then. A cancelled load gives back what it took. What can't be
+fetched again and again is given up more and more slowly, so that whoever asks again at once asks seldom.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from registry_client.errors import ArtifactError
+from registry_client.errors import ArtifactError, NotInRegistry, RegistryRefused, RegistryUnavailable
 from server.control.artifact_source import ArtifactSource, SourceTimeout
 from server.control.incidents import IncidentWatch
 from server.control.seating import NoSeat, Seating, Standing
-from server.lifecycle.state import Artifact
+from server.lifecycle.state import Artifact, ModelState
 from server.settings import TrialSettings
 
 log = logging.getLogger("roost.control")
 
 POLL_S: Final = 0.02
 SEAT_WAIT_S: Final = 15.0  # for a seat that is being emptied
+FETCH_PAUSE_S: Final = 0.5  # before the second failure in a row is told, twice as long before each that follows
+FETCH_PAUSE_S_MAX: Final = 30.0
+FETCH_DOUBLINGS_MAX: Final = 10
+FETCH_ERRORS: Final = (NotInRegistry, RegistryRefused, RegistryUnavailable, SourceTimeout, OSError)
 
 
 class LoadRefused(RuntimeError):
     """Why the artifact can't be served, in one line."""
 
 
-class NoWorkers(LoadRefused):
-    """Nobody serves who could hold it: no fault of the artifact's."""
+class NotNow(LoadRefused):
+    """No fault of the artifact's: it may well be asked for again."""
+
+
+class NoWorkers(NotNow):
+    """Nobody serves who could hold it."""
+
+
+class NotFetched(NotNow):
+    """It is not in the cache, and the registry or the disk does not give it now."""
+
+
+def is_waited_for(error: NotNow, artifact: Artifact, model: ModelState) -> bool:
+    """What is to serve is waited for. What is on trial is refused; what is coming and can't be fetched makes room for
+    another one, which may be in the cache."""
+    if artifact in model.on_trial:
+        return False
+    return not (isinstance(error, NotFetched) and artifact == model.coming)
 
 
 @dataclass(frozen=True)
@@ -70,9 +92,11 @@ class ArtifactLoader:
         self._incidents = incidents
         self._settings = settings
         self._try_artifact = try_artifact
+        self._not_fetched: Counter[str] = Counter()  # how often in a row, by digest
 
     async def load(self, model: int, name: str, artifact: Artifact, stable_digest: str | None) -> None:
-        """Returns once every worker that serves holds it. Raises LoadRefused; NoWorkers where none did in time."""
+        """Returns once every worker that serves holds it. Raises LoadRefused, NoWorkers where none did in time,
+        NotFetched where neither cache nor registry gave it."""
         if self._seating.find(model, artifact.digest) is None:
             await self._cached(name, artifact)
             await self._tried(TrialTask(name, artifact, stable_digest))
@@ -85,8 +109,15 @@ class ArtifactLoader:
     async def _cached(self, name: str, artifact: Artifact) -> None:
         try:
             await self._source.held(name, artifact.version, artifact.digest)
-        except (ArtifactError, SourceTimeout, OSError) as error:
+        except FETCH_ERRORS as error:
+            failures = self._not_fetched[artifact.digest]
+            self._not_fetched[artifact.digest] += 1
+            if failures:
+                await asyncio.sleep(min(FETCH_PAUSE_S * 2 ** min(failures - 1, FETCH_DOUBLINGS_MAX), FETCH_PAUSE_S_MAX))
+            raise NotFetched(str(error)) from error
+        except ArtifactError as error:
             raise LoadRefused(str(error)) from error
+        self._not_fetched.clear()  # they answer again
 
     async def _tried(self, task: TrialTask) -> None:
         outcome = await self._try_artifact(task)

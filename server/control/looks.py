@@ -11,6 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from registry_client.errors import ArtifactError
@@ -30,7 +31,35 @@ log = logging.getLogger("roost.control")
 EVIDENCE_KEPT_EVERY_S: Final = 2.0
 REGISTRY_WAIT_MAX_S: Final = 60.0
 KNOWN_MAX: Final = 50
+AGAIN_S_MIN: Final = 10.0
+AGAIN_S_MAX: Final = 600.0
 ROLLBACK_IS_OFF: Final = "lifecycle.auto_rollback is off"
+
+
+@dataclass
+class _Told:
+    """What a model was told of the registry's versions. due_s: when it is told again, though nothing has changed.
+
+    With nothing that serves or is coming, what was refused once is tried again, each time after twice as long: it may
+    have been a full disk, or memory that is free by now.
+    """
+
+    known: tuple[Artifact, ...] | None = None
+    wait_s: float = AGAIN_S_MIN
+    due_s: float | None = None
+
+    def is_due(self, model: ModelState, now_s: float) -> bool:
+        if model.stable is not None:
+            self.wait_s = AGAIN_S_MIN
+        if model.stable is not None or model.coming is not None:
+            self.due_s = None
+            return False
+        if self.due_s is None:
+            self.due_s = now_s + self.wait_s
+        if now_s < self.due_s:
+            return False
+        self.wait_s, self.due_s = min(2 * self.wait_s, AGAIN_S_MAX), None
+        return True
 
 
 class Looks:
@@ -165,12 +194,12 @@ class Looks:
     # --- The registry ------------------------------------------------------------------------------------------------
     async def _at_registry(self, served: Served) -> None:
         period_s = self._driver.settings.registry.poll_s
-        wait_s, known = period_s, None
+        wait_s, told = period_s, _Told()
         while True:
             try:
                 versions = await self._driver.source.versions(served.name)
                 tags = await self._driver.source.tags(served.name)
-                known = await self._tell_known(served.name, versions, known)
+                await self._tell_known(served.name, versions, told)
                 await self._follow_fleet(served.name, tags)
                 self._driver.alert(f"registry of {served.name}", None)
                 wait_s = period_s
@@ -183,16 +212,15 @@ class Looks:
                 wait_s = min(2 * wait_s, max(REGISTRY_WAIT_MAX_S, period_s))
             await asyncio.sleep(wait_s * self._random.uniform(0.75, 1.25))
 
-    async def _tell_known(
-        self, name: str, versions: tuple[Version, ...], before: tuple[Artifact, ...] | None
-    ) -> tuple[Artifact, ...]:
+    async def _tell_known(self, name: str, versions: tuple[Version, ...], told: _Told) -> None:
         newest = sorted(versions, key=lambda version: version.version, reverse=True)[:KNOWN_MAX]
         known = tuple(Artifact(str(version.version), version.digest) for version in newest)
         self._driver.aliases[name] = {str(version.version): version.aliases for version in versions}
-        if known != before:
+        due = told.is_due(self._driver.state(name), time.monotonic())
+        if known != told.known or due:
             now_ns, at_utc = self._driver.now()
             await self._driver.apply(name, events.Known(now_ns=now_ns, at_utc=at_utc, artifacts=known))
-        return known
+        told.known = known
 
     async def _follow_fleet(self, name: str, tags: Mapping[str, str]) -> None:
         """What another server of the fleet has found to be bad is bad here, too."""

@@ -108,7 +108,7 @@ class Loaded(Event):
 class LoadFailed(Event):
     """It can't be served: not what the registry says, refused by the loader, or by a worker.
 
-    unavailable: for want of a worker, so that it may well be asked for again.
+    unavailable: for want of a worker, or because it could not be fetched: it may well be asked for again.
     """
 
     digest: str

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from server.lifecycle import events
+from server.lifecycle.actions import Load
 from server.lifecycle.decisions import (
     HOME,
     STAYS,
@@ -25,7 +26,7 @@ from server.lifecycle.decisions import (
 )
 from server.lifecycle.events import Event
 from server.lifecycle.plan import Promotion
-from server.lifecycle.state import ModelState
+from server.lifecycle.state import Artifact, ModelState
 
 WORSE: Final = "worse"
 NOT_WORSE: Final = "not_worse"
@@ -62,15 +63,29 @@ def load_failed(model: ModelState, event: events.LoadFailed) -> Outcome:
     if model.shadow is not None and model.shadow.digest == event.digest:
         return decided(model, event, "shadow_refused", evidence, shadow=None)
     if model.coming is not None and model.coming.digest == event.digest:
-        others = tuple(artifact for artifact in model.known if artifact.digest != event.digest)
-        coming = None if model.frozen else fallback(replace(model, known=others))
-        return decided(model, event, "coming_refused", evidence, known=others, coming=coming)
+        return _coming_failed(model, event, model.coming, evidence)
     if event.digest in model.needed:
         # It keeps its place. A last safe that some worker does not hold is none to go to, until it is loaded again.
         if model.stable is None or model.stable.digest != event.digest:
             model = replace(model, ready=model.ready - {event.digest})
         return model, (note(model, event, "incident", evidence),)
     return model, ()
+
+
+def _coming_failed(
+    model: ModelState, event: events.LoadFailed, coming: Artifact, evidence: Mapping[str, Any]
+) -> Outcome:
+    """What was refused is forgotten, and the next one comes. What could not be fetched makes room for one that may be
+    at hand, and has its turn again; where it is the only one, or a freeze forbids another choice, it goes on coming."""
+    others = tuple(artifact for artifact in model.known if artifact.digest != coming.digest)
+    if not event.unavailable:
+        following = None if model.frozen else fallback(replace(model, known=others))
+        return decided(model, event, "coming_refused", evidence, known=others, coming=following)
+    put_off = replace(model, known=(*others, coming))
+    following = fallback(put_off)
+    if model.frozen or following is None or following.digest == coming.digest:
+        return put_off, (Load(coming),)
+    return decided(put_off, event, "coming_refused", evidence, coming=following)
 
 
 def judged(model: ModelState, event: events.Judged) -> Outcome:

@@ -64,9 +64,9 @@ class ModelState:
     """One model. revision: grows by one with every decision.
 
     coming: what is to be stable as soon as it is loaded, where nothing safe was loaded. known: verified artifacts, the
-    newest first. ready: digests that every worker holds. quarantine: why, by digest. incidents_ns: crashes and hangs of
-    the stable. withheld: what a freeze or a setting kept from being done, so that it is said once. held: why plans go
-    no further now, empty where they may; going home does not ask.
+    newest first, and last what could not be fetched just now. ready: digests that every worker holds. quarantine: why,
+    by digest. incidents_ns: crashes and hangs of the stable. withheld: what a freeze or a setting kept from being done,
+    so that it is said once. held: why plans go no further now, empty where they may; going home does not ask.
     """
 
     name: str

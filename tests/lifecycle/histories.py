@@ -50,7 +50,7 @@ def random_event(random: Random, now_ns: int, artifacts: Sequence[Artifact] = AR
         lambda: events.Known(artifacts=known, **when),
         lambda: events.Loaded(digest=digest, **when),
         lambda: events.Loaded(digest=digest, **when),
-        lambda: events.LoadFailed(digest=digest, reason="refused", **when),
+        lambda: events.LoadFailed(digest=digest, reason="refused", unavailable=random.random() < 0.3, **when),
         lambda: events.Judged(
             digest=digest,
             verdict=random.choice(("worse", "not_worse", "wait")),
@@ -75,6 +75,7 @@ def check(before: ModelState, event: Event, outcome: Outcome) -> None:
     _check_entries(before, after, outcome)
     _check_last_safe(before, after)
     _check_worse(before, event, after)
+    _check_known(before, event, after)
     for digest in {artifact.digest for artifact in ARTIFACTS}:
         pair = phase_of(before, digest), phase_of(after, digest)
         if pair[0] is not pair[1] and pair not in TRANSITIONS:
@@ -133,6 +134,14 @@ def _check_entries(before: ModelState, after: ModelState, outcome: Outcome) -> N
     ]
     if visible[0] != visible[1] and not decided:
         raise Broken("who serves changed without a decision")
+
+
+def _check_known(before: ModelState, event: Event, after: ModelState) -> None:
+    """Only what was refused is forgotten."""
+    refused = event.digest if isinstance(event, events.LoadFailed) and not event.unavailable else ""
+    lost = {artifact.digest for artifact in before.known} - {artifact.digest for artifact in after.known} - {refused}
+    if lost and not isinstance(event, events.Known):
+        raise Broken(f"{lost} is not known any more after {type(event).__name__}")
 
 
 def _check_worse(before: ModelState, event: Event, after: ModelState) -> None:

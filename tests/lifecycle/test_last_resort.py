@@ -84,6 +84,42 @@ def test_what_is_coming_and_is_quarantined_is_followed_by_the_next() -> None:
     assert Load(TWO) in actions
 
 
+def unavailable(artifact: Artifact) -> Event:
+    return events.LoadFailed(digest=artifact.digest, reason="the registry is down", unavailable=True, **WHEN)
+
+
+def test_what_could_not_be_fetched_has_its_turn_again_after_the_others() -> None:
+    model = run(first_state(), KNOWN, quarantine(ONE))
+    assert model.coming == THREE
+    for following in (TWO, THREE, TWO):
+        assert model.coming is not None
+        model, actions = step(model, unavailable(model.coming))
+        assert model.coming == following
+        assert Load(following) in actions
+        assert set(model.known) == {ONE, TWO, THREE}
+    assert run(model, loaded(TWO)).stable == TWO
+
+
+def test_what_could_not_be_fetched_and_is_all_there_is_goes_on_coming_without_another_entry() -> None:
+    model = run(replace(first_state(), known=(TWO, ONE)), quarantine(ONE))
+    model, actions = step(model, unavailable(TWO))
+    assert (model.coming, actions) == (TWO, (Load(TWO),))
+    assert run(model, loaded(TWO)).stable == TWO
+
+
+def test_what_could_not_be_fetched_goes_on_coming_through_a_freeze() -> None:
+    model = run(first_state(), KNOWN, quarantine(ONE), events.Freeze(**WHO))
+    model, actions = step(model, unavailable(THREE))
+    assert (model.coming, actions) == (THREE, (Load(THREE),))
+
+
+def test_a_last_safe_that_was_coming_and_could_not_be_fetched_is_known_from_then_on() -> None:
+    promoted = run(first_state(), events.Known(artifacts=(TWO,), **WHEN), deploy(TWO), loaded(TWO))
+    restarted = replace(run(promoted, events.Promote(**WHO)), ready=frozenset({TWO.digest}))
+    model = run(restarted, quarantine(TWO), unavailable(ONE))
+    assert (model.coming, model.known) == (ONE, (TWO, ONE))
+
+
 def test_a_shadow_serves_at_once_when_it_becomes_known_that_nothing_else_could() -> None:
     lonely = replace(first_state(), known=(ONE,))
     model = run(lonely, events.SetShadow(artifact=TWO, **WHO), loaded(TWO), quarantine(ONE))

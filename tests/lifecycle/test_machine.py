@@ -94,13 +94,13 @@ class Life(RuleBasedStateMachine):
         self.happens(events.Known, artifacts=tuple(artifacts))
 
     @precondition(lambda self: self.model.needed.keys() - self.model.ready)
-    @rule(works=st.booleans())
-    def load_ends(self, works: bool) -> None:
+    @rule(works=st.booleans(), unavailable=st.booleans())
+    def load_ends(self, works: bool, unavailable: bool) -> None:
         digest = min(self.model.needed.keys() - self.model.ready)
         if works:
             self.happens(events.Loaded, digest=digest)
         else:
-            self.happens(events.LoadFailed, digest=digest, reason="no")
+            self.happens(events.LoadFailed, digest=digest, reason="no", unavailable=unavailable)
 
     @rule(artifact=ARTIFACT, works=st.booleans())
     def late_news(self, artifact: Artifact, works: bool) -> None:

@@ -56,6 +56,7 @@ class Story:
         self.now_ns = 0
         self.control = Control(world)
         self.ever_last_safe = False
+        self.ever_put_off = False
 
     def second(self) -> None:
         """One second, with all that it brings; a crash of control in it is followed by a new one."""
@@ -111,12 +112,25 @@ class Story:
         for digest in list(self.control.loading):
             if self.random.random() < 0.3:
                 continue
+            if self.world.registry_down and self.random.random() < 0.7:
+                self._not_fetched(digest)
+                continue
             self.control.loading.pop(digest, None)
             if NATURE[digest] == "does not load":
                 self.control.apply(events.LoadFailed(digest=digest, reason="damaged", **self._when()))
             else:
                 self.world.loaded.add(digest)
                 self.control.apply(events.Loaded(digest=digest, **self._when()))
+
+    def _not_fetched(self, digest: str) -> None:
+        """What is on trial is refused, what is coming has its turn later; anything else goes on being loaded."""
+        model = self.control.model
+        waiting = (*model.on_trial, model.coming)
+        if any(artifact is not None and artifact.digest == digest for artifact in waiting):
+            self.control.loading.pop(digest, None)
+            failed = events.LoadFailed(digest=digest, reason="down", unavailable=True, **self._when())
+            self.ever_put_off = self.ever_put_off or digest not in {artifact.digest for artifact in model.on_trial}
+            self.control.apply(failed)
 
     def _operate(self) -> None:
         artifact = self.random.choice(ARTIFACTS)

@@ -63,7 +63,7 @@ def test_nothing_that_is_bad_is_ever_promoted_by_itself() -> None:
 
 def test_the_stories_meet_what_they_are_there_for() -> None:
     """Else everything above would hold of lives in which nothing happens."""
-    kinds, last_safe = set(), False
+    kinds, last_safe, put_off = set(), False, False
     for seed in range(40):
         story = Story(first_world(), seed, crash_chance=0.2)
         for _ in range(SECONDS):
@@ -71,7 +71,9 @@ def test_the_stories_meet_what_they_are_there_for() -> None:
         story.settle()
         kinds |= {line.entry["kind"] for line in story.world.lines()}
         last_safe = last_safe or story.ever_last_safe
+        put_off = put_off or story.ever_put_off
     assert last_safe
+    assert put_off
     assert kinds >= NOTES
     assert kinds >= {
         "canary_deployed", "canary_started", "canary_refused", "advanced", "weight_set", "promoted", "rolled_back",
