@@ -387,15 +387,19 @@ class Driver:
 
     async def _load_patiently(self, served: Served, artifact: Artifact) -> None:
         """What is on trial is refused where it can't be had now; what is to serve is waited for."""
-        while True:
-            model = self.state(served.name)
-            stable = None if model.stable is None else model.stable.digest
-            try:
-                return await self._loader.load(served.index, served.name, artifact, stable)
-            except NotNow as error:
-                if not is_waited_for(error, artifact, self.state(served.name)):
-                    raise
-                self.events.append("loading", f"version {artifact.version} waits: {error}", model=served.name)
+        alert = f"loading {served.name}, version {artifact.version}"
+        try:
+            while True:
+                model = self.state(served.name)
+                stable = None if model.stable is None else model.stable.digest
+                try:
+                    return await self._loader.load(served.index, served.name, artifact, stable)
+                except NotNow as error:
+                    if not is_waited_for(error, artifact, self.state(served.name)):
+                        raise
+                    self.alert(alert, f"it waits: {error}")
+        finally:
+            self.alert(alert, None)
 
     def _unload(self, served: Served, artifact: Artifact) -> None:
         task = self._loads.pop((served.name, artifact.digest), None)
