@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from native.batch.commit import sort_ready
 from native.batch.memory import AGE_LIMIT_NS, BatchMemory, QueueBounds
-from native.lane.layout import LANE_AGE_LIMIT_NS
+from native.lane.layout import LANE_AGE_LIMIT_NS, LANE_QUEUED_ROWS
 from native.plane.routing import EVENT_NONE, EVENT_TIMEOUT
 from native.route.choose import decide
 from native.route.follow import follow_routes
@@ -112,6 +112,8 @@ class Engine:
         moved = bool(follow_routes(self.memory.words))
         if moved:
             sort_ready(self.memory.words)
+        if moved or self.memory.words[LANE_QUEUED_ROWS]:
+            # Also where nothing has moved now: rows may have changed sides behind the batch loop's back.
             self.batches.wake()
         return moved
 

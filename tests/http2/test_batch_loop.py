@@ -129,6 +129,20 @@ async def test_a_full_batch_waits_for_nothing(lookup_path: Path) -> None:
         assert time.monotonic() - started < 0.9
 
 
+async def test_rows_that_nobody_was_woken_for_run_with_the_next_look_at_the_routes(
+    lookup_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where routes moved them to the other side between the batch loop's looks at the one and at the other."""
+    async with batched(lookup_path) as model:
+        with monkeypatch.context() as nobody_wakes:
+            nobody_wakes.setattr(model.engine.batches, "wake", lambda: None)
+            waiting = asyncio.ensure_future(model.look_up(0))
+            await asyncio.sleep(0.01)
+            assert not waiting.done()
+        assert not model.engine.follow()
+        assert (await asyncio.wait_for(waiting, 5)).tolist() == [[0.0, 1.0]]
+
+
 async def test_a_deadline_that_passed_is_told(lookup_path: Path) -> None:
     async with batched(lookup_path) as model:
         with pytest.raises(StatusError) as refused:
