@@ -12,8 +12,8 @@ import typer
 
 from server.cli.operators.options import Change, changes
 from server.cli.operators.shares import BadShare, share_ppm
-from server.lifecycle.explain import PPM, share
-from server.lifecycle.plan import BadPlan, read_plan
+from server.lifecycle.explain import share
+from server.lifecycle.plan import PPM, BadPlan, read_plan
 
 LOADING_S = 600.0  # a version may have to be fetched, tried and loaded first
 PLAN_BYTES_MAX = 16_384
