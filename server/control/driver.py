@@ -25,7 +25,7 @@ from server.control.decision_text import Decision, decision_text
 from server.control.event_log import EventLog, utc_text
 from server.control.incidents import IncidentWatch
 from server.control.journal_file import JournalFile
-from server.control.journal_keeper import JournalKeeper
+from server.control.journal_keeper import JournalKeeper, identity
 from server.control.judging import Look
 from server.control.loading import ArtifactLoader, LoadRefused, NotNow, TryArtifact, is_waited_for
 from server.control.outbox import Outbox
@@ -123,8 +123,7 @@ class Driver:
         else:
             self._follow(kept, lines)
         self.requests_done = requests_of([*(line.entry for line in lines), *self._entries])
-        if lines:
-            self._anchor(lines[-1].entry)  # the one before may have been killed between the line and its anchor
+        self._anchor_everywhere()  # the one before may have been killed between a line and its anchor
         for name, served in self.models.items():
             self._load_what_is_needed(name, served)
         self._keep_states()
@@ -318,6 +317,9 @@ class Driver:
 
     def _is_told(self, told: KeptState | Anchor) -> None:
         if isinstance(told, Anchor):
+            if told.lacking is not None:
+                self.keeper.found_lacking(told.lacking)
+                self._tell_hold()
             return
         name = told.model.name
         kept = self._kept.get(name)
@@ -334,20 +336,29 @@ class Driver:
         self._anchor(entry)
 
     def _found_again(self, lines: tuple[Line, ...]) -> None:
-        """The journal could not be read at the start, and now can: what it has is known again."""
-        self._entries[:0] = [line.entry for line in lines]
+        """The journal could not be read at the start, or was cut off, and is whole now: what it has is known again."""
+        before = [line.entry for line in lines]
+        known = set(map(identity, before))
+        self._entries[:] = [*before, *(entry for entry in self._entries if identity(entry) not in known)]
         del self._entries[:-LINES_KEPT]
         self.requests_done = requests_of([*(line.entry for line in lines), *self._entries])
         self.on_requests_found(self.requests_done)
         self._tell_hold()
+        self._anchor_everywhere()
 
     def _anchor(self, entry: Mapping[str, Any]) -> None:
         """The journal's head into the registry, once the entry is on disk: at its model, or at one that is there."""
         held = [name for name, served in self.models.items() if served.in_registry]
-        if held and self.journal is not None:
+        mark = self.keeper.mark
+        if held and mark is not None:
             name = str(entry.get("model"))
             name = name if name in held else held[0]
-            self.registry_box.put(("journal", name), Anchor(name, str(self.journal.head)))
+            self.registry_box.put(("journal", name), Anchor(name, mark))
+
+    def _anchor_everywhere(self) -> None:
+        """Each model's may tell that the file was cut off."""
+        for name in self.models:
+            self._anchor({"model": name})
 
     def _keep_states(self) -> None:
         self.states_box.put("states", tuple(self._kept[name] for name in self.models))
@@ -471,7 +482,7 @@ class Driver:
     # --- In threads --------------------------------------------------------------------------------------------------
     def _project(self, told: KeptState | Anchor) -> None:
         if isinstance(told, Anchor):
-            anchor(self.source.opened(), told)
+            anchor(self.source.opened(), told, self.keeper.lacks)
         else:
             project(self.source.opened(), told)
 

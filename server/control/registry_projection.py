@@ -2,36 +2,57 @@
 
 Written through an outbox, the state after each decision and the head after each line of the journal; blocks. Always: it
 says what the newest state says, however often it was down in between; the document has a revision only once the aliases
-follow it; what other servers of the fleet put in quarantine stays in it, unless it was released here.
+follow it; what other servers of the fleet put in quarantine stays in it, unless it was released here. A journal's head
+only moves forward: where it stands beyond what the file has, the file was cut off.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from registry_client.errors import NotInRegistry
 from registry_client.registry import Registry
+from server.control.journal_mark import JournalMark, read_mark
 from server.control.state_folder import KeptState
 from server.lifecycle.documents import TAG, BadRollout, RolloutDocument, document_of, read_document, with_the_fleets
 from server.lifecycle.state import Artifact, ModelState
+
+log = logging.getLogger("roost.control")
 
 JOURNAL_TAG: Final = "roost.journal"
 ALIASES: Final = ("stable", "canary", "last_safe")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Anchor:
-    """head: of the journal, behind its last line; kept at the model that the line is about."""
+    """The journal's mark, to be kept at a model. lacking: the one that was found there, where the journal lacks it."""
 
     model: str
-    head: str
+    mark: JournalMark
+    lacking: JournalMark | None = None
 
 
-def anchor(registry: Registry, anchored: Anchor) -> None:
-    """Raises ArtifactError, OSError and whatever else the registry's client does."""
-    registry.set_model_tag(anchored.model, JOURNAL_TAG, anchored.head)
+def anchor(registry: Registry, told: Anchor, lacks: Callable[[JournalMark], bool]) -> None:
+    """Moves this journal's mark forward, never back: what stands there is read first, and left where it is lacking.
+
+    lacks: whether this journal lacks a line of its own. Raises ArtifactError, OSError and whatever else the registry's
+    client does.
+    """
+    text = registry.model_tags(told.model).get(JOURNAL_TAG)
+    there = None if text is None else read_mark(text)
+    if there is not None and lacks(there):
+        told.lacking = there
+        return
+    if there is None or there.first != told.mark.first:
+        if text is not None:
+            fields = {"model": told.model, "was": text, "is": str(told.mark)}
+            log.info("the registry had another journal's head", extra={"fields": fields})
+    elif there.head.number >= told.mark.head.number:
+        return
+    registry.set_model_tag(told.model, JOURNAL_TAG, str(told.mark))
 
 
 def project(registry: Registry, kept: KeptState) -> None:
@@ -39,10 +60,9 @@ def project(registry: Registry, kept: KeptState) -> None:
     model = kept.model
     tags = registry.model_tags(model.name)
     document = _with_the_fleets(document_of(model), tags, kept.released)
-    before = _document(tags) or RolloutDocument()
-    if before.quarantine.keys() != document.quarantine.keys():
-        # Told at once, whatever becomes of the aliases.
-        registry.set_model_tag(model.name, TAG, replace(before, quarantine=document.quarantine).to_text())
+    at_once = replace(_document(tags) or RolloutDocument(), quarantine=document.quarantine).to_text()
+    if document.quarantine and at_once != tags.get(TAG):
+        registry.set_model_tag(model.name, TAG, at_once)  # whatever becomes of the aliases
     pointed = {alias: version.version for version in registry.versions(model.name) for alias in version.aliases}
     for alias, artifact in _aliases(model).items():
         wanted = None if artifact is None else int(artifact.version)

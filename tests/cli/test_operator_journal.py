@@ -176,7 +176,10 @@ def test_lines_cut_off_at_the_end_are_found_by_the_servers_head_and_by_a_kept_on
     file = state / "journal.jsonl"
     lines = list(read(file.read_bytes()))
     file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:3]))
-    for where in (["--admin", admin.address], ["--state", str(state), "--head", f"4:{lines[3].digest}"]):
+    kept = f"4:{lines[3].digest}"
+    tag = f"{kept}:{lines[0].digest[:12]}"  # as the registry has it
+    of_folder = ["--state", str(state), "--head"]
+    for where in (["--admin", admin.address], [*of_folder, kept], [*of_folder, tag]):
         result = run("verify", *where)
         assert result.exit_code == 1
         assert "expected 4 lines, as the anchor says, got 3" in result.stderr

@@ -14,10 +14,11 @@ from protos.roost.v1 import admin_pb2
 from registry_client.folder import FolderRegistry
 from server.cli.pinning import pin_models
 from server.control.journal_file import JournalFile
+from server.control.journal_mark import JournalMark, read_mark
 from server.control.registry_projection import JOURNAL_TAG
 from server.lifecycle.documents import TAG, read_document
 from server.lifecycle.events import Incident
-from server.lifecycle.journal import verify
+from server.lifecycle.journal import Head, verify
 from server.processes import ModelPin
 from server.settings import ModelSettings, Settings
 from tests.control.driven_server import (
@@ -452,11 +453,14 @@ async def test_a_model_that_the_registry_refuses_keeps_no_other_model_from_being
 async def test_the_anchored_head_is_the_journals_after_decisions_and_notes_and_a_kill(world: World) -> None:
     journal = JournalFile(world.folder / "state")
 
-    def head() -> str:
-        return str(verify(journal.path.read_bytes()))
+    def head() -> Head:
+        return verify(journal.path.read_bytes())
 
-    def anchored() -> str:
-        return world.registry.model_tags(NAME)[JOURNAL_TAG]
+    def anchored() -> Head:
+        mark = read_mark(world.registry.model_tags(NAME)[JOURNAL_TAG])
+        assert mark is not None
+        assert journal.lines()[0].digest.startswith(mark.first)
+        return mark.head
 
     async with serving(world.settings, world.plane, world.digests[0]) as server:
         await written(server)
@@ -474,7 +478,8 @@ async def test_the_anchored_head_is_the_journals_after_decisions_and_notes_and_a
         assert world.kinds()[-1] == "incident"
         assert anchored() == head(), "of a note"
         workers = server.workers
-    world.registry.set_model_tag(NAME, JOURNAL_TAG, "1:killed before the anchor was written")
+    mark = JournalMark(Head(1, journal.lines()[0].digest), journal.lines()[0].digest[:12])
+    world.registry.set_model_tag(NAME, JOURNAL_TAG, str(mark))  # it was killed before the anchor was written
     async with serving(world.settings, world.plane, world.digests[0], workers=workers) as server:
         await written(server)
         assert anchored() == head(), "of what the one before had written"

@@ -1,5 +1,6 @@
 """A journal that can't be written or read: going home goes on, plans do not, and no entry is lost or doubled."""
 
+import asyncio
 import json
 import logging
 from collections.abc import Callable
@@ -12,12 +13,16 @@ from starlette.testclient import TestClient
 
 from native.plane.routing import DECISIONS_COUNT
 from protos.roost.v1 import admin_pb2 as pb
+from registry_client.folder import FolderRegistry
 from server.control.http import application
 from server.control.journal_file import JournalFile
 from server.control.journal_keeper import DECISIONS_HELD, JournalKeeper
+from server.control.journal_mark import read_mark
 from server.control.lifecycle_metrics import lifecycle_families
 from server.control.plane_reader import PlaneReader
-from server.lifecycle.journal import verify
+from server.control.registry_projection import JOURNAL_TAG
+from server.lifecycle.events import Incident
+from server.lifecycle.journal import BrokenJournal, Head, verify
 from tests.control.driven_server import NAME, DrivenServer, Workers, new_plane, operation, push, serving, settings_of
 
 STRANGER = "f" * 64
@@ -30,6 +35,13 @@ class World:
         self.settings = settings_of(folder)
         self.digests = [push(folder / "registry", 1, aliases=("stable",)), push(folder / "registry", 2)]
         self.plane = new_plane()
+
+    @property
+    def registry(self) -> FolderRegistry:
+        return FolderRegistry(self.state.with_name("registry"))
+
+    def tag(self) -> str:
+        return self.registry.model_tags(NAME)[JOURNAL_TAG]
 
     @property
     def journal(self) -> Path:
@@ -60,6 +72,12 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path)
+
+
+def read_head(text: str) -> Head:
+    mark = read_mark(text)
+    assert mark is not None
+    return mark.head
 
 
 async def deploy(server: DrivenServer, request_id: str | None = None) -> Any:
@@ -226,6 +244,121 @@ async def test_a_broken_journal_that_is_moved_away_is_followed_by_a_new_one_with
         assert world.revisions() == [1, 2, 3]
         await served_well(server)
         await server.until(lambda: server.route.canary_ppm == 500_000)
+
+
+def cut(journal: Path, lines_count: int) -> None:
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:-lines_count]))
+
+
+async def noted(server: DrivenServer) -> None:
+    now_ns, at_utc = server.driver.now()
+    detail = "a worker ended"
+    stable = server.digest("stable")
+    assert stable is not None
+    await server.driver.apply(NAME, Incident(now_ns=now_ns, at_utc=at_utc, digest=stable, detail=detail))
+
+
+@pytest.mark.parametrize("life", ["the next control process", "the next server"])
+@pytest.mark.parametrize("remedy", ["the whole file is put back", "the short one is moved away"])
+async def test_a_journal_that_was_cut_off_is_found_by_the_registrys_anchor(
+    world: World, life: str, remedy: str
+) -> None:
+    async with world.living() as server:
+        await deploy(server, "the-id")
+        await noted(server)  # which the plane does not keep
+        await decide(server, 1)
+        await written(server)
+        workers: Workers | None = server.workers
+    content, anchored = world.journal.read_bytes(), world.tag()
+    cut(world.journal, 2)
+    if life == "the next server":
+        world.plane, workers = new_plane(boot=2), None
+    async with world.living(workers) as server:
+        driver = server.driver
+        await server.until(lambda: bool(driver.keeper.unread) and server.route.canary is not None)
+        assert "roost.journal says" in driver.alerts["journal"]
+        assert "Put the whole file back" in driver.alerts["journal"]
+        assert held(server) == 1
+        assert "plans" in driver.alerts
+        short = world.journal.read_bytes()
+        await server.stub.Release(pb.ReleaseRequest(operation=operation(), digest=STRANGER, model=NAME))
+        await noted(server)
+        await asyncio.sleep(0.5)
+        assert world.journal.read_bytes() == short, "nothing is appended"
+        assert world.tag() == anchored, "the anchor stays"
+        told = await server.stub.GetJournal(pb.GetJournalRequest())
+        assert anchored.startswith(told.head)
+        with pytest.raises(BrokenJournal, match="as the anchor says"):
+            verify(short, read_head(told.head))
+        revision = server.route.revision
+        if remedy.startswith("the whole"):
+            world.journal.write_bytes(content)
+        else:
+            world.journal.rename(world.journal.with_name("journal.short"))
+        await server.until(lambda: not driver.keeper.unread)
+        await written(server)
+        assert "journal" not in driver.alerts
+        assert held(server) == 0
+        kinds = [entry["kind"] for entry in world.entries()]
+        assert kinds[-2:] == ["released", "incident"]
+        if remedy.startswith("the whole"):
+            assert world.revisions() == list(range(1, revision + 1)), "each decision once"
+            assert world.journal.read_bytes().startswith(content)
+        else:
+            assert world.revisions()[-1] == revision
+        assert world.tag().startswith(str(verify(world.journal.read_bytes())))
+        assert (await deploy(server, "the-id")).replayed, "what was done before is remembered"
+        await written(server)
+        workers = server.workers
+    async with world.living(workers) as server:
+        await written(server)
+        assert "journal" not in server.driver.alerts
+
+
+async def test_a_journal_that_is_cut_off_while_the_server_runs_is_not_what_the_server_says_it_wrote(
+    world: World,
+) -> None:
+    async with world.living() as server:
+        await deploy(server)
+        await written(server)
+        cut(world.journal, 1)
+        told = await server.stub.GetJournal(pb.GetJournalRequest())
+        assert read_head(told.head).number == 3
+        with pytest.raises(BrokenJournal, match="expected 3 lines"):
+            verify(world.journal.read_bytes(), read_head(told.head))
+
+
+@pytest.mark.parametrize("tag", ["somebody's own", "99:" + "a" * 64, "99:" + "a" * 64 + ":" + "b" * 12])
+async def test_another_servers_anchor_is_no_reason_to_distrust_this_ones_journal(world: World, tag: str) -> None:
+    world.registry.set_model_tag(NAME, JOURNAL_TAG, tag)
+    async with world.living() as server:
+        await deploy(server)
+        await written(server)
+        assert not server.driver.alerts
+        assert world.tag().startswith(str(verify(world.journal.read_bytes())))
+
+
+async def test_a_registry_that_does_not_answer_keeps_no_journal_from_being_written_and_its_anchor_is_read_later(
+    world: World,
+) -> None:
+    async with world.living() as server:
+        await deploy(server)
+        await written(server)
+        workers = server.workers
+    cut(world.journal, 1)
+    root = world.state.with_name("registry")
+    root.rename(root.with_name("away"))
+    root.touch()
+    async with world.living(workers) as server:
+        await server.stub.Rollback(pb.RollbackRequest(operation=operation(), model=NAME))
+        assert await server.driver.keeper.box.drained(10)
+        assert world.entries()[-1]["kind"] == "rolled_back"
+        root.unlink()
+        root.with_name("away").rename(root)
+        await server.until(lambda: not server.driver.registry_box.pending)
+        # The plane has what was cut off, so that the same line was written again: the journal is whole.
+        assert not server.driver.keeper.unread
+        assert world.revisions() == [1, 2, 3, 4]
 
 
 async def test_a_torn_tail_is_no_harm(world: World) -> None:

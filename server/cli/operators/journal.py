@@ -191,12 +191,14 @@ def _place(look: Look) -> tuple[Path, Head | None]:
 
 
 def _read_head(text: str) -> Head:
-    number, _, digest = text.partition(":")
-    if not number.isdecimal() or len(digest) != len(Head().digest):
+    from server.control.journal_mark import read_mark
+
+    mark = read_mark(text)  # the registry's tag is taken as it is
+    if mark is None:
         raise typer.BadParameter(
             f"expected a line's number, a colon and 64 digits, got {text!r:.80}.", param_hint="--head"
         )
-    return Head(int(number), digest)
+    return mark.head
 
 
 def _bytes_of(file: Path) -> bytes:

@@ -299,7 +299,8 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
         return [one for one in names if self._driver.state(one).frozen is frozen] or names
 
     async def _lines(self) -> tuple[tuple[Line, ...], str, str]:
-        """The journal's lines, from memory where there is no file; its path and head."""
+        """The journal's lines, from memory where there is no file; its path, and the head as it was written: what the
+        file says of itself would be no check on it."""
         journal = self._driver.journal
         if journal is None:
             entries = enumerate(self._driver.entries, start=1)
@@ -311,8 +312,8 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
                 grpc.StatusCode.FAILED_PRECONDITION,
                 f"{journal.path}: {error}. Keep the file, and compare it with `roost journal verify`.",
             ) from error
-        head = f"{lines[-1].number}:{lines[-1].digest}" if lines else ""
-        return lines, str(journal.path), head
+        head = self._driver.keeper.head
+        return lines, str(journal.path), str(head) if head.number else ""
 
     def _concerns(self, name: str, digest: str) -> bool:
         """True where the last look is at what the last decision was about."""
