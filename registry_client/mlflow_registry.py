@@ -8,6 +8,7 @@ Always: whatever MLflow or its store raises comes out as an ArtifactError.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from registry_client.cache import BundleCache
-from registry_client.errors import NotInRegistry, RegistryRefused, RegistryUnavailable, VerificationFailed
+from registry_client.errors import BadDocument, NotInRegistry, RegistryRefused, RegistryUnavailable, VerificationFailed
 from registry_client.manifest import check_digest, check_model_name, is_model_name
 from registry_client.mlflow_artifacts import ArtifactFolder
 from registry_client.names import USUAL_ALIAS
@@ -28,6 +29,8 @@ from registry_client.placing import place_folder
 from registry_client.registry import Reference, Version, check_alias, check_tag, read_reference
 from registry_client.tracking_uri import database_file, is_tracking_uri, without_passwords
 from registry_client.verify import VerifiedBundle, read_verified
+
+log = logging.getLogger("roost.registry_client")
 
 DIGEST_TAG: Final = "roost.digest"
 ALIAS_TAG: Final = "roost.alias."
@@ -51,6 +54,7 @@ class MlflowRegistry:
                 hint="Give a folder's path for a folder registry.",
             )  # fmt: skip
         self._uri, self._shown = tracking_uri, without_passwords(tracking_uri)
+        self._spoilt: set[tuple[str, str]] = set()  # versions that were logged
         database = database_file(tracking_uri)
         if must_exist and database is not None and not database.exists():
             raise RegistryRefused(
@@ -198,7 +202,7 @@ class MlflowRegistry:
             ) from None  # fmt: skip
 
     def _versions(self, name: str) -> list[Version]:
-        """Those that have a digest, oldest first."""
+        """Those that have a digest, oldest first; without those whose digest is none."""
         found: list[Any] = []
         token = None
         while True:
@@ -208,8 +212,19 @@ class MlflowRegistry:
             if not token:
                 break
         aliases = self._client.get_registered_model(name).aliases if found else {}
-        versions = [_version(entry, aliases) for entry in found if DIGEST_TAG in entry.tags and entry.name == name]
+        entries = [entry for entry in found if DIGEST_TAG in entry.tags and entry.name == name]
+        versions = [version for entry in entries if (version := self._listed(entry, aliases)) is not None]
         return sorted(versions, key=lambda version: version.version)
+
+    def _listed(self, entry: Any, aliases: Mapping[str, str]) -> Version | None:
+        """None for a version whose tag anybody has spoilt: the others are no worse for it. Logged once."""
+        try:
+            return _version(entry, aliases)
+        except BadDocument as error:
+            if (entry.name, entry.version) not in self._spoilt:
+                self._spoilt.add((entry.name, entry.version))
+                log.warning("a version is left out of what the registry lists: %s", error)
+            return None
 
     def _by_number(self, name: str, number: int) -> Version:
         try:

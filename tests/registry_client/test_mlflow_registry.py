@@ -98,6 +98,20 @@ def test_a_wrong_digest_tag_gives_nothing(registry, make, cache) -> None:  # typ
         registry.resolve("doubling", 1)
 
 
+def test_one_spoilt_digest_tag_hides_its_own_version_only_and_is_said_once(registry, make, cache, caplog) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+    first, _, third = (registry.push(make(number)) for number in (1, 2, 3))
+    registry._client.set_model_version_tag("doubling", "2", "roost.digest", "nonsense")
+    for _ in range(2):
+        assert [one.version for one in registry.versions("doubling")] == [1, 3]
+    assert registry.resolve("doubling").digest == third.digest, "the newest"
+    assert registry.set_alias("doubling", "stable", 1).digest == first.digest
+    assert registry.push(make(4)).version == 4
+    assert registry.fetch(registry.resolve("doubling", "@stable"), cache).digest == first.digest
+    with pytest.raises(BadDocument, match=r"doubling:2: tag roost\.digest"):
+        registry.resolve("doubling", 2)
+    assert [record.getMessage().count("doubling:2") for record in caplog.records if "left out" in record.msg] == [1]
+
+
 def test_an_alias_that_somebody_else_moved_is_refused_naming_both_digests(registry, make) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
     first = registry.push(make(1), aliases=("stable",))
     second = registry.push(make(2))
