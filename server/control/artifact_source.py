@@ -21,6 +21,7 @@ from server.settings import RegistrySettings
 
 FIND_TIMEOUT_S: Final = 30.0
 FETCH_TIMEOUT_S: Final = 600.0
+CACHE_TIMEOUT_S: Final = 120.0  # hashing a bundle, behind those that are asked for at the same time
 
 Result = TypeVar("Result")
 
@@ -46,6 +47,7 @@ class ArtifactSource:
         self._registry: Registry | None = None
         self._finding = SlowCalls("registry-find")
         self._fetching = SlowCalls("registry-fetch")
+        self._reading = SlowCalls("cache-read")
 
     @property
     def exists(self) -> bool:
@@ -80,14 +82,21 @@ class ArtifactSource:
 
     async def held(self, name: str, version: str, digest: str) -> FetchedBundle:
         """The bundle of a version whose digest is known: from the cache, else fetched. Raises VerificationFailed where
-        the registry gives the version another digest now."""
+        the registry gives the version another digest now. What the cache holds waits for no download."""
 
         def read() -> FetchedBundle:
             bundle = self._cache.get(digest)
             return FetchedBundle(bundle.digest, bundle.manifest.signature)
 
         try:
-            return await self._fetching.call(read)
+            async with asyncio.timeout(CACHE_TIMEOUT_S):
+                return await self._reading.call(read)
+        except TimeoutError:
+            self._reading = SlowCalls("cache-read")
+            raise SourceTimeout(
+                f"registry.cache: expected it to give a bundle within {CACHE_TIMEOUT_S:g} s, got no answer. "
+                "See that its disk is well, then try again."
+            ) from None
         except (ArtifactError, OSError):
             found = await self.find(name, version)
         if found.digest != digest:
