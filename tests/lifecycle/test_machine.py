@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 
 from server.lifecycle import events
 from server.lifecycle.actions import Journal, StoreRoute
+from server.lifecycle.decisions import STAYS
 from server.lifecycle.events import Event
 from server.lifecycle.plan import PPM
 from server.lifecycle.refusal import Refused
@@ -145,6 +146,19 @@ class ForgetfulLife(Life):
         return after, actions
 
 
+class ForgivingLife(Life):
+    """With a canary, and a planted fault: that it was judged worse, and may not be taken back, is forgotten."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deploy(ARTIFACTS[1], PLANS[1])
+        self.load_ends(works=True, unavailable=False)
+
+    def decide(self, event: Event) -> Outcome:
+        kept = frozenset(key for key in self.model.withheld if not key.startswith(STAYS))
+        return step(replace(self.model, withheld=kept), event)
+
+
 def test_every_life_keeps_its_invariants() -> None:
     run_state_machine_as_test(Life, settings=QUICK)
 
@@ -152,3 +166,8 @@ def test_every_life_keeps_its_invariants() -> None:
 def test_a_planted_loss_of_last_safe_is_found() -> None:
     with pytest.raises(Broken, match="last safe artifact was lost"):
         run_state_machine_as_test(ForgetfulLife, settings=LONG)
+
+
+def test_a_planted_share_for_what_is_worse_is_found() -> None:
+    with pytest.raises(Broken, match="was judged worse"):
+        run_state_machine_as_test(ForgivingLife, settings=LONG)
