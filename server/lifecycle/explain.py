@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from typing import Any, Final
 
-from server.lifecycle.decisions import STAYS
+from server.lifecycle.decisions import HOME, STAYS
 from server.lifecycle.plan import PPM, Promotion
 from server.lifecycle.state import ModelState
 
@@ -89,6 +89,11 @@ def would_change(model: ModelState) -> tuple[str, ...]:
     if canary is None:
         if model.stable is not None:
             sentences.append("No canary is on trial: `roost canary` deploys one.")
+        if model.quarantine:
+            sentences.append(
+                f"{len(model.quarantine)} in quarantine, which nothing serves: `roost status {model.name}` lists them, "
+                "`roost release` lets one out. What was judged worse goes home again at the first look."
+            )
         return tuple(sentences)
     if not canary.started:
         sentences.append("The canary gets its first traffic once every worker has loaded it.")
@@ -98,7 +103,19 @@ def would_change(model: ModelState) -> tuple[str, ...]:
     if STAYS + canary.artifact.digest in model.withheld:
         sentences.append("It was judged worse and is not taken back by itself: `roost rollback` takes it back.")
         return tuple(sentences)
-    sentences.append("It goes home by itself as soon as it is found to be worse than the stable beside it.")
+    if model.frozen:
+        found = HOME + canary.artifact.digest in model.withheld
+        sentences.append(
+            "It was found to be bad, and stays only because of the freeze: `roost rollback` takes it back now."
+            if found
+            else "As long as that lasts it stays, whatever is found: `roost rollback` takes it back."
+        )
+        return tuple(sentences)
+    if is_compared(model):
+        sentences.append("It goes home by itself as soon as it is found to be worse than the stable beside it.")
+    else:
+        by_itself = "it goes home by itself only for a crash, a hang or too much memory"
+        sentences.append(f"At {share(canary.weight_ppm)} of the traffic nothing is compared: {by_itself}.")
     if canary.plan.promotion is Promotion.NEVER:
         sentences.append("It has no plan: `roost promote` makes it stable, `roost rollback` takes it back.")
     elif canary.paused:
@@ -118,6 +135,11 @@ def would_change(model: ModelState) -> tuple[str, ...]:
         )
         sentences.append(f"It is at {place}; after {needs} it is {following}.")
     return tuple(sentences)
+
+
+def is_compared(model: ModelState) -> bool:
+    """Whether evidence about the canary grows, and may take it home."""
+    return model.canary is not None and not model.frozen and 0 < model.canary.weight_ppm < PPM
 
 
 def share(weight_ppm: int) -> str:

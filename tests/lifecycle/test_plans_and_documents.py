@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.lifecycle.decisions import STAYS
+from server.lifecycle.decisions import HOME, STAYS
 from server.lifecycle.documents import (
     TEXT_CHARACTERS_MAX,
     BadRollout,
@@ -25,7 +25,7 @@ from server.lifecycle.documents import (
     without_quarantined,
 )
 from server.lifecycle.explain import KINDS, told, would_change
-from server.lifecycle.plan import DEFAULT_PLAN, BadPlan, Plan, Promotion, Step, plan_document, read_plan
+from server.lifecycle.plan import DEFAULT_PLAN, PPM, BadPlan, Plan, Promotion, Step, plan_document, read_plan
 from server.lifecycle.state import Artifact, ModelState, Rollout
 from tests.lifecycle.histories import first_state
 
@@ -141,13 +141,17 @@ def test_every_kind_of_entry_is_told_in_words() -> None:
 
 def test_what_would_change_things_is_told_for_every_state() -> None:
     stable = first_state()
-    canary = Rollout("r", 7, Artifact("2", "2" * 64), DEFAULT_PLAN, started=True)
+    canary = Rollout("r", 7, Artifact("2", "2" * 64), DEFAULT_PLAN, started=True, weight_ppm=10_000)
     states = [
         stable,
         ModelState("m"),
         replace(stable, frozen=True),
         replace(stable, canary=replace(canary, started=False)),
+        replace(stable, quarantine={"3" * 64: "why"}),
         replace(stable, canary=canary),
+        replace(stable, canary=replace(canary, weight_ppm=PPM)),
+        replace(stable, canary=canary, frozen=True),
+        replace(stable, canary=canary, frozen=True, withheld=frozenset({HOME + canary.artifact.digest})),
         replace(stable, canary=replace(canary, paused=True)),
         replace(stable, canary=replace(canary, step=3)),
         replace(stable, canary=canary, withheld=frozenset({STAYS + canary.artifact.digest})),
@@ -157,3 +161,15 @@ def test_what_would_change_things_is_told_for_every_state() -> None:
     told_of = [would_change(state) for state in states]
     assert all(sentences for sentences in told_of)
     assert len(set(told_of)) == len(states)
+
+
+@pytest.mark.parametrize(
+    ("weight_ppm", "frozen", "promised"),
+    [(10_000, False, True), (PPM, False, False), (0, False, False), (10_000, True, False)],
+)
+def test_going_home_by_itself_is_only_promised_where_it_can_happen(
+    weight_ppm: int, frozen: bool, promised: bool
+) -> None:
+    canary = Rollout("r", 7, Artifact("2", "2" * 64), DEFAULT_PLAN, started=True, weight_ppm=weight_ppm)
+    words = " ".join(would_change(replace(first_state(), canary=canary, frozen=frozen)))
+    assert ("as soon as it is found to be worse" in words) is promised

@@ -35,7 +35,7 @@ from server.control.operations.remembered import RememberedRequests, fingerprint
 from server.control.slow_calls import SlowCalls
 from server.judgement.words import in_words, what_would_change_it
 from server.lifecycle import events
-from server.lifecycle.explain import told, would_change
+from server.lifecycle.explain import is_compared, told, would_change
 from server.lifecycle.journal import BrokenJournal, Line, serving_at
 from server.lifecycle.state import ModelState
 
@@ -119,9 +119,10 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
         seen = self._driver.last_looks.get(name)
         if seen is not None and self._concerns(name, seen.digest):
             words += in_words(seen.judgement)
-        words += would_change(self._driver.state(name))
+        model = self._driver.state(name)
+        words += would_change(model)
         current = self._driver.looks.get(name)
-        if current is not None:
+        if current is not None and is_compared(model):
             words += what_would_change_it(current.evidence, current.judgement.policy)
         words += [f"{key}: {text}" for key, text in self._driver.alerts.items()]
         return admin_pb2.ExplainReply(model=name, words=words)
