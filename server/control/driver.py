@@ -12,11 +12,11 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from native.plane.evidence import EvidenceReader
+from native.plane.evidence import Cell, EvidenceReader
 from native.plane.layout import PLANE_STARTED_UTC_NS, Plane, WorkerState
 from native.plane.routes import Route
 from native.plane.routing import SEEN_EPOCH
@@ -232,6 +232,10 @@ class Driver:
     def collect(self) -> None:
         """Every worker's counts, into the book."""
         self.book.collect(self._reader.read())
+
+    def cells(self) -> Iterator[Cell]:
+        """Every worker's counts as they are now. With a buffer of its own: a scrape may ask from another thread."""
+        return EvidenceReader(self._plane).read()
 
     def alert(self, key: str, text: str | None) -> None:
         """None: it is over."""

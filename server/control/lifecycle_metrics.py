@@ -19,6 +19,7 @@ from server.control.driver import Driver
 from server.judgement.verdicts import Verdict
 
 MODEL: Final = ["model"]
+SHADOW_OUTCOMES: Final = ("run", "skipped", "failed", "non_finite")
 VARIANTS: Final = ("stable", "canary")
 
 
@@ -35,6 +36,7 @@ class LifecycleCollector(Collector):
 def lifecycle_families(driver: Driver) -> Iterator[Metric]:
     yield from _models(driver)
     yield from _canaries(driver)
+    yield _shadows(driver)
     yield _decisions(driver.decisions_counted)
     yield from _written(driver)
 
@@ -76,6 +78,24 @@ def _canaries(driver: Driver) -> Iterator[Metric]:
             for variant, count in zip(VARIANTS, (signal.stable_events, signal.canary_events), strict=True):
                 seen_events.add_metric([name, signal.name, variant], count)
     yield from (verdict, worse, better, requests, seen_events)
+
+
+def _shadows(driver: Driver) -> Metric:
+    family = GaugeMetricFamily(
+        "roost_shadow_rows", "Rows offered to the shadow that runs, by what became of them", labels=[*MODEL, "outcome"]
+    )
+    counted: Counter[tuple[int, int, str]] = Counter()
+    for cell in driver.cells():
+        counted[cell.seat, cell.generation, "run"] += cell.shadowed
+        counted[cell.seat, cell.generation, "skipped"] += cell.shadow_skipped
+        counted[cell.seat, cell.generation, "failed"] += cell.shadow_errors
+        counted[cell.seat, cell.generation, "non_finite"] += cell.shadow_non_finite
+    for name, served in driver.models.items():
+        seat = driver.publisher.routes[served.index].shadow
+        if seat is not None:
+            for outcome in SHADOW_OUTCOMES:
+                family.add_metric([name, outcome], counted[seat.seat, seat.generation, outcome])
+    return family
 
 
 def _decisions(counted: Counter[tuple[str, str]]) -> Metric:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,22 @@ def test_a_canary_is_deployed_flipped_promoted_and_taken_back(operator: Operator
         operator.ask("rollback", MODEL, "--reason", "not so good")
         assert versions(client) == {"1"}
     assert "by ada (not so good)" in operator.run("explain", MODEL).stdout
+
+
+def test_a_shadow_answers_nobody_and_the_metrics_tell_how_it_fares(operator: Operator) -> None:
+    def rows_run() -> float:
+        with urllib.request.urlopen(f"http://{operator.server.ready['http']}/metrics", timeout=10) as reply:
+            lines = reply.read().decode().splitlines()
+        shown = [line for line in lines if line.startswith("roost_shadow_rows{") and 'outcome="run"' in line]
+        return float(shown[0].split()[-1]) if shown else -1.0
+
+    assert rows_run() == -1.0, "there is none"
+    operator.ask("shadow", MODEL, "--version", "3")
+    with roost.Client(operator.server.target, timeout_s=20) as client:
+        assert versions(client) == {"1"}
+    wait_until(lambda: rows_run() > 0)
+    operator.ask("shadow", MODEL, "--off")
+    assert rows_run() == -1.0
 
 
 def test_an_operation_asked_for_again_is_not_done_again(operator: Operator) -> None:
