@@ -9,7 +9,6 @@ callers through `Batcher.submit`. Always: one batch runs at a time on each side,
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +17,6 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from native.batch.commit import add_request, gathering_arena
 from native.batch.finish import collect_finished, finish_arena
 from native.batch.layout import (
     ARENA_GATHERING,
@@ -30,17 +28,13 @@ from native.batch.layout import (
     NO_ARENA,
 )
 from native.batch.memory import BatchMemory
-from native.batch.seal import free_arena, next_arena, note_cancelled, take_arena
+from native.batch.seal import free_arena, next_arena, take_arena
 from native.http2.refusals import DEADLINE_PASSED, NO_TRAFFIC
-from native.lane.layout import LANE_NOW_NS, LANE_QUEUED_ROWS, LANE_SHADOWS, NO_CONNECTION, NO_SLOT, QUEUED
-from native.lane.slots import claim_slot, release_slot
+from native.lane.layout import LANE_NOW_NS, LANE_QUEUED_ROWS, LANE_SHADOWS, NO_CONNECTION
 from native.plane.counters import (
     BATCHES_INLINE,
     BATCHES_THREADED,
     BATCHES_TRIAL,
-    METHOD_OTHER,
-    REFUSAL_QUEUE_FULL,
-    REFUSAL_SLOTS_FULL,
 )
 from native.plane.routing import (
     EVENT_ERROR,
@@ -57,19 +51,17 @@ from server.settings import BatchingSettings, TrialSettings
 from server.worker.costs import CostModel
 from server.worker.models.bindings import Bindings, Run
 from server.worker.models.served import ServedModel
-from server.worker.routing import NoTraffic, Routed
+from server.worker.python_callers import PythonCallers
 from server.worker.runner import Runner
 from server.worker.shadowing import Shadows
 from server.worker.sides import Side, Work
-from server.worker.status import Code, StatusError, deadline_exceeded
+from server.worker.status import Code, StatusError, status_of
 from server.worker.watchdog import TookTooLong, Watchdog
 
 Array = npt.NDArray[Any]
 NS_PER_US = 1000
 # By side: what counts a batch that ran in its thread.
 PLACES = (BATCHES_THREADED, BATCHES_TRIAL)
-
-log = logging.getLogger("roost.worker")
 
 
 class Answers(Protocol):
@@ -127,8 +119,7 @@ class BatchLoop:
         self._trial_running = False
         self._scheduled = False
         self._delayed: asyncio.TimerHandle | None = None
-        self._submitted = False
-        self._waiting: dict[int, asyncio.Future[tuple[dict[str, Array], int]]] = {}
+        self.callers = PythonCallers(memory, self.wake)
         self.answers: Answers | None = None
         self._models: dict[int, ServedModel] = {}
         self._shadows = Shadows(memory, self.sides[TRIAL], self._models, self._note_shadow, self._expected_ns)
@@ -307,7 +298,7 @@ class BatchLoop:
         """A batch has run: its callers are told. One that failed is run again, each request by itself."""
         if failure is None:
             self._place(seat).costs.observe(rows, elapsed_ns)
-            if self._submitted or self.answers is None:
+            if self.callers.came or self.answers is None:
                 if self._peek[LANE_SHADOWS]:
                     self._shadows.offer(seat, arena, rows, not self._trial_running, self.wake)
                 self._tell(arena, seat, where, {})
@@ -365,14 +356,14 @@ class BatchLoop:
         if self.answers is not None:
             for slot, failure in failures.items():
                 if self._memory.slots[slot]["connection"] != NO_CONNECTION:
-                    self.answers.fail(slot, _status_of(failure))
+                    self.answers.fail(slot, status_of(failure))
             self.answers.answer_batch(arena)
         # Slots of Python callers, whoever still waits for them: none in a worker that only the fast lane feeds.
-        if self._submitted:
+        if self.callers.came:
             self._words[LANE_NOW_NS] = time.monotonic_ns()
             finished = collect_finished(self._words, arena)
             if finished:
-                self._tell_callers(arena, seat, finished, failures)
+                self.callers.tell(arena, seat, finished, failures)
         self._release(arena, where)
 
     def _release(self, arena: int, where: int) -> None:
@@ -382,117 +373,8 @@ class BatchLoop:
         if self._peek[LANE_QUEUED_ROWS]:
             self.wake()
 
-    def _tell_callers(self, arena: int, seat: int, finished: int, failures: Mapping[int, Exception]) -> None:
-        """Copies their rows out for the Python callers of a batch, and releases their slots."""
-        _inputs, outputs = self._memory.arena_columns(arena)
-        names = [tensor.name for tensor in self._memory.directory.model(seat).outputs]
-        for slot in self._memory.finished[:finished].tolist():
-            waiting = self._waiting.pop(slot, None)
-            row, rows = self._memory.rows_of(slot)
-            release_slot(self._words, slot)
-            if waiting is None or waiting.done():
-                continue
-            if slot in failures:
-                waiting.set_exception(_status_of(failures[slot]))
-            else:
-                own = {name: column[row : row + rows].copy() for name, column in zip(names, outputs, strict=True)}
-                waiting.set_result((own, seat))
-
     def _refuse(self, count: int, refusal: int) -> None:
         """Tells callers whose rows are not run. refusal: DEADLINE_PASSED or NO_TRAFFIC."""
-        refused = self._memory.refused
-        for slot in refused[:count].tolist():
-            if self._memory.slots[slot]["connection"] == NO_CONNECTION:
-                waiting = self._waiting.pop(slot, None)
-                release_slot(self._words, slot)
-                if waiting is not None and not waiting.done():
-                    waiting.set_exception(
-                        NoTraffic() if refusal == NO_TRAFFIC else deadline_exceeded("before its batch could run")
-                    )
+        self.callers.refuse(self._memory.refused[:count], refusal)
         if self.answers is not None:
-            self.answers.refuse(refused, count, refusal)
-
-    async def submit(
-        self, model: int, inputs: dict[str, Array], rows: int, deadline_ns: int | None, routed: Routed | None
-    ) -> tuple[dict[str, Array], int]:
-        """Rows of a Python caller, 1 to the model's max_rows, join the next batch. See `Batcher.submit`."""
-        self._words[LANE_NOW_NS] = time.monotonic_ns()
-        slot = claim_slot(self._words, NO_CONNECTION)
-        if slot == NO_SLOT:
-            self._memory.counters[REFUSAL_SLOTS_FULL] += 1
-            raise StatusError(
-                Code.RESOURCE_EXHAUSTED, "call: all slots of this server are taken (limits.slots_max). Retry later."
-            )
-        arena = gathering_arena(self._words, model, rows)
-        if arena == NO_ARENA:
-            release_slot(self._words, slot)
-            self._memory.counters[REFUSAL_QUEUE_FULL] += 1
-            raise StatusError(
-                Code.RESOURCE_EXHAUSTED,
-                "model: its queue is full (batching.queue_rows_max). Retry with backoff.",
-            )
-        first = int(self._memory.arenas[arena]["rows"])
-        columns, _outputs = self._memory.arena_columns(arena)
-        try:
-            for tensor, column in zip(self._memory.directory.model(model).inputs, columns, strict=True):
-                column[first : first + rows] = inputs[tensor.name]
-        except (KeyError, ValueError, TypeError):
-            release_slot(self._words, slot)
-            raise
-        entry = self._memory.slots[slot]
-        entry["method"] = METHOD_OTHER
-        entry["deadline_ns"] = deadline_ns or 0
-        if routed is None:
-            entry["evidence"] = 0
-        else:
-            for word in ("route", "weight_epoch", "keyed", "evidence"):
-                entry[word] = getattr(routed, word)
-            entry["key_hash"] = routed.hashed
-        add_request(self._words, arena, slot, model, rows)
-        waiting: asyncio.Future[tuple[dict[str, Array], int]] = self._loop.create_future()
-        self._waiting[slot] = waiting
-        self._submitted = True
-        self.wake()
-        try:
-            return await waiting
-        except asyncio.CancelledError:
-            self._abandon(slot, waiting)
-            raise
-
-    def _abandon(self, slot: int, waiting: asyncio.Future[tuple[dict[str, Array], int]]) -> None:
-        """Its caller is gone: the rows are left out, or their answer is dropped."""
-        if self._waiting.get(slot) is not waiting:
-            return
-        del self._waiting[slot]
-        entry = self._memory.slots[slot]
-        if not entry["cancelled"]:
-            entry["cancelled"] = 1
-            if entry["state"] == QUEUED:
-                note_cancelled(self._words, slot)
-
-
-class Batcher:
-    """One model's door to the batch loop, for Python callers."""
-
-    def __init__(self, loop: BatchLoop, model: int) -> None:
-        self._loop = loop
-        self._model = model
-
-    async def submit(
-        self, inputs: dict[str, Array], rows: int, deadline_ns: int | None, routed: Routed | None = None
-    ) -> tuple[dict[str, Array], int]:
-        """All outputs of these rows, by name, and the seat whose model made them.
-
-        inputs: one array [rows, ...] for each of the model's inputs; rows: 1 to max_batch_size; deadline_ns: monotonic.
-        Raises StatusError: RESOURCE_EXHAUSTED where the queue is full, DEADLINE_EXCEEDED, NoTraffic, or what the run
-        failed with.
-        """
-        return await self._loop.submit(self._model, inputs, rows, deadline_ns, routed)
-
-
-def _status_of(failure: Exception) -> StatusError:
-    """What a caller is told of a run that failed. An error that is our own is logged, not told."""
-    if isinstance(failure, StatusError):
-        return failure
-    log.error("a batch failed by an error of the server's own", exc_info=failure)
-    return StatusError(Code.INTERNAL, "model: its run failed by an error of the server's own. Its log has the details.")
+            self.answers.refuse(self._memory.refused, count, refusal)

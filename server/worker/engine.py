@@ -24,10 +24,11 @@ from native.wire.directory import VARIANTS, ModelDirectory, WireModel, WireTenso
 from registry_client.tensors import TensorSpec
 from server.settings import BatchingSettings, TrialSettings
 from server.worker.alone import AloneRuns
-from server.worker.batcher import Batcher, BatchLoop
+from server.worker.batcher import BatchLoop
 from server.worker.models.fitting import ARENAS_MIN, fit, row_bytes
 from server.worker.models.served import ServedModel
 from server.worker.models.table import ModelTable
+from server.worker.python_callers import Batcher
 from server.worker.routing import Routed, Wish
 from server.worker.runner import Runner
 from server.worker.strain import Strain
@@ -130,7 +131,7 @@ class Engine:
         model.runner = _RunsOfSeat(self._alone, seat)
         model.count = self._count
         if self.memory.directory.kernel_ok(seat):
-            model.batcher = Batcher(self.batches, seat)
+            model.batcher = Batcher(self.batches.callers, seat)
             self.batches.put(seat, generation, model)
 
     def _role(self, seat: int) -> int:

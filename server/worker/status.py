@@ -6,12 +6,15 @@ percent-encode. Always: a message is one line of at most MESSAGE_CHARS_MAX chara
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from enum import IntEnum
 
 MESSAGE_CHARS_MAX = 1024
 QUOTED_CHARS_MAX = 80
 LISTED_NAMES_MAX = 16
+
+log = logging.getLogger("roost.worker")
 
 
 class Code(IntEnum):
@@ -98,3 +101,11 @@ def unknown_method(path: str, known: Iterable[str]) -> StatusError:
         Code.UNIMPLEMENTED,
         f"method: expected one of {', '.join(sorted(known))}, got {quoted(path)}. Check the service.",
     )
+
+
+def status_of(failure: Exception) -> StatusError:
+    """What a caller is told of a run that failed. An error that is our own is logged, not told."""
+    if isinstance(failure, StatusError):
+        return failure
+    log.error("a batch failed by an error of the server's own", exc_info=failure)
+    return StatusError(Code.INTERNAL, "model: its run failed by an error of the server's own. Its log has the details.")

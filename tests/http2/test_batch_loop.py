@@ -135,7 +135,7 @@ async def test_rows_that_nobody_was_woken_for_run_with_the_next_look_at_the_rout
     """As where routes moved them to the other side between the batch loop's looks at the one and at the other."""
     async with batched(lookup_path) as model:
         with monkeypatch.context() as nobody_wakes:
-            nobody_wakes.setattr(model.engine.batches, "wake", lambda: None)
+            nobody_wakes.setattr(model.engine.batches.callers, "_wake", lambda: None)
             waiting = asyncio.ensure_future(model.look_up(0))
             await asyncio.sleep(0.01)
             assert not waiting.done()
