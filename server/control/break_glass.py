@@ -23,7 +23,7 @@ from server.control.recovery import Followed, follow
 from server.control.route_publisher import RoutePublisher
 from server.control.routes_wanted import wanted_route
 from server.control.seating import Seating, Standing
-from server.control.state_document import state_document
+from server.control.state_document import decision_document
 from server.lifecycle.actions import StoreRoute
 from server.lifecycle.events import Rollback
 from server.lifecycle.refusal import Refused
@@ -111,7 +111,7 @@ def _roll_back(plane: Plane, wanted: str, operator: str, reason: str) -> WentHom
         raise GlassHolds(str(refusal)) from refusal
     entry = next(action.entry for action in actions if isinstance(action, StoreRoute))
     entry = {**entry, "evidence": {"break_glass": "decided with the control process dead"}}
-    document = {**state_document(after), "released": sorted(kept.released), "index": index}
+    document = decision_document(index, after, kept.released)
     if not _quarantine_known(followed, state.revision):
         # The next control process has it.
         entry, document = without_quarantine(entry), {**document, "quarantine": None, "released": None}

@@ -14,12 +14,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from native.plane.evidence import Cell, EvidenceReader
-from native.plane.layout import PLANE_STARTED_UTC_NS, Plane, WorkerState
+from native.plane.layout import PLANE_STARTED_UTC_NS, Plane
 from native.plane.routes import Route
-from native.plane.routing import SEEN_EPOCH
 from server.control.artifact_source import ArtifactSource
 from server.control.decision_text import Decision, decision_text
 from server.control.event_log import EventLog, utc_text
@@ -27,21 +27,22 @@ from server.control.incidents import IncidentWatch
 from server.control.journal_file import JournalFile
 from server.control.journal_keeper import JournalKeeper, identity
 from server.control.judging import Look
-from server.control.loading import ArtifactLoader, LoadRefused, NotNow, TryArtifact, is_waited_for
+from server.control.loading import ArtifactLoader, TryArtifact
+from server.control.loads import Loads
 from server.control.outbox import Outbox
 from server.control.plane_lock import own_plane
 from server.control.recovery import NOTES, begin, follow, requests_of
-from server.control.registry_projection import Anchor, anchor, project
+from server.control.registry_teller import RegistryTeller
 from server.control.route_publisher import RoutePublisher
 from server.control.routes_wanted import wanted_route
 from server.control.seating import Seating
-from server.control.state_document import state_document
+from server.control.state_document import decision_document
 from server.control.state_folder import KeptState, StateFolder
 from server.lifecycle.actions import Action, Journal, Load, ProjectRegistry, StoreRoute, Unload
-from server.lifecycle.events import Event, Incident, Judged, Loaded, LoadFailed, Promote, Request, Tick
-from server.lifecycle.explain import told
+from server.lifecycle.events import Event, Incident, Judged, Promote, Request, Tick
+from server.lifecycle.explain import told, why_not_serving
 from server.lifecycle.journal import Line
-from server.lifecycle.refusal import Refused, Why
+from server.lifecycle.refusal import Refused, StaleRevision, Why
 from server.lifecycle.state import Artifact, ModelState
 from server.lifecycle.step import step
 from server.processes import ModelPin
@@ -86,28 +87,25 @@ class Driver:
         self.last_looks: dict[str, Look] = {}  # of the last canary each
         self.aliases: dict[str, Mapping[str, tuple[str, ...]]] = {}  # the registry's, by model and version
         self.last_entries: dict[str, Mapping[str, Any]] = {}
-        self._first_events: dict[str, str] = {}  # whose the plane's are, by model, as far as it is known here
         self.requests_done: tuple[tuple[str, str], ...] = ()
         self.folder = StateFolder(settings.lifecycle.state if with_registry else None)
         self.journal = JournalFile(settings.lifecycle.state) if with_registry else None
         self._lock = own_plane(plane.fd)
         self._one_at_a_time = asyncio.Lock()
         self._kept: dict[str, KeptState] = {}
-        self._loads: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
         self._reader = EvidenceReader(plane)
-        self._loader = ArtifactLoader(source, self.seating, self.incidents, settings.trial, trial)
+        loader = ArtifactLoader(source, self.seating, self.incidents, settings.trial, trial)
+        self.loads = Loads(loader, self)
         self._entries: list[Mapping[str, Any]] = []
         self.decisions_counted: Counter[tuple[str, str]] = Counter()
-        self.keeper = JournalKeeper(self.journal, self._alerting("journal"), self._on_disk, self._found_again)
+        self.keeper = JournalKeeper(self.journal, partial(self.alert, "journal"), self._on_disk, self._found_again)
         self.on_requests_found: Callable[[Iterable[tuple[str, str]]], None] = lambda _: None
-        self.registry_box: Outbox[KeptState | Anchor] = Outbox(
-            "registry", self._project, self._alerting("registry"), independent=True, written=self._is_told
-        )
-        self.states_box: Outbox[tuple[KeptState, ...]] = Outbox(
-            "states", self.folder.write_states, self._alerting("states")
-        )
-        self.evidence_box: Outbox[bytes] = Outbox("evidence", self.folder.write_evidence, self._alerting("evidence"))
+        held = tuple(name for name, served in self.models.items() if served.in_registry)
+        self.registry = RegistryTeller(source, self.keeper, held, partial(self.alert, "registry"), self._is_told)
+        states, evidence = partial(self.alert, "states"), partial(self.alert, "evidence")
+        self.states_box: Outbox[tuple[KeptState, ...]] = Outbox("states", self.folder.write_states, states)
+        self.evidence_box: Outbox[bytes] = Outbox("evidence", self.folder.write_evidence, evidence)
 
     # --- Life --------------------------------------------------------------------------------------------------------
     async def start(self) -> None:
@@ -123,7 +121,7 @@ class Driver:
         else:
             self._follow(kept, lines)
         self.requests_done = requests_of([*(line.entry for line in lines), *self._entries])
-        self._anchor_everywhere()  # the one before may have been killed between a line and its anchor
+        self.registry.anchor_everywhere()  # the one before may have been killed between a line and its anchor
         for name, served in self.models.items():
             self._load_what_is_needed(name, served)
         self._keep_states()
@@ -137,11 +135,10 @@ class Driver:
 
     async def stop(self) -> None:
         """Gives what waits a moment to be written."""
-        for task in self._loads.values():
-            task.cancel()
+        self.loads.cancel_all()
         self.evidence_box.put("evidence", self.book.encode())
         await self.keeper.box.drained(STOP_WAIT_S)  # first: what it has written is told the registry
-        await asyncio.gather(*(box.drained(STOP_WAIT_S) for box in (self.registry_box, self.evidence_box)))
+        await asyncio.gather(*(box.drained(STOP_WAIT_S) for box in (self.registry.box, self.evidence_box)))
         await self.states_box.drained(STOP_WAIT_S)  # last: whether the registry has been told is kept there
         self._lock.release()
 
@@ -164,39 +161,19 @@ class Driver:
         """What waits to be written, by where it goes."""
         return {
             "journal": self.keeper.box,
-            "registry": self.registry_box,
+            "registry": self.registry.box,
             "states": self.states_box,
             "evidence": self.evidence_box,
         }
 
     @property
-    def registry_up(self) -> bool:
-        return not any(key.startswith("registry") for key in self.alerts)
-
-    @property
     def entries(self) -> Sequence[Mapping[str, Any]]:
-        """The journal's newest entries, those that wait to be written among them; oldest first."""
+        """The journal's newest, those that wait to be written among them; oldest first."""
         return self._entries
-
-    def workers(self) -> tuple[int, int]:
-        """How many serve, and how many of them follow the current table."""
-        blocks = [self._plane.block(index) for index in range(self._plane.workers)]
-        serving = [block for block in blocks if block.state is WorkerState.READY]
-        return len(serving), sum(int(block.routing[SEEN_EPOCH]) >= self.publisher.epoch for block in serving)
-
-    def why_not_serving(self, name: str) -> str:
-        """Empty where a stable version answers."""
-        model = self.state(name)
-        if model.stable is not None:
-            return ""
-        if model.coming is not None:
-            return f"{name}: no safe version is loaded; version {model.coming.version} is being loaded"
-        reasons = "; ".join(f"{digest[:12]}: {why}" for digest, why in model.quarantine.items()) or "none is known"
-        return f"{name}: no safe version is left ({reasons}). Push a good version, or release one from quarantine"
 
     def not_serving(self) -> tuple[str, ...]:
         """Why the server is not ready: a line for each model that nothing serves."""
-        return tuple(why for why in map(self.why_not_serving, self.models) if why)
+        return tuple(why for why in (why_not_serving(self.state(name)) for name in self.models) if why)
 
     async def changed(self) -> None:
         """Returns when any model's state has changed."""
@@ -264,7 +241,7 @@ class Driver:
                 case ProjectRegistry():
                     self._tell_registry(served)
                 case Load():
-                    self._begin_load(served, action.artifact)
+                    self.loads.begin(served.index, served.name, action.artifact)
                 case Unload():
                     self._unload(served, action.artifact)
         if not stored:
@@ -278,9 +255,9 @@ class Driver:
         self.collect()
         route = self._route(served, kept.model)
         canary = kept.model.canary.artifact.digest if kept.model.canary is not None else None
-        fresh = [served.index] if route.canary is not None and self._begins_anew(served, canary) else []
+        fresh = [served.index] if route.canary is not None and self.book.begins_anew(served.name, canary) else []
         self.book.begin(served.index, served.name, canary, route)
-        text = decision_text(Decision(entry, _document(served.index, kept)))
+        text = decision_text(Decision(entry, decision_document(served.index, kept.model, kept.released)))
         await self.publisher.publish_soon({served.index: route}, [text], urgent=urgent, fresh=fresh)
         self._kept[served.name] = kept
         self.last_entries[served.name] = entry
@@ -289,15 +266,6 @@ class Driver:
         self.decisions_counted[served.name, str(entry["kind"])] += 1
         log.info("%s", _sentence(entry), extra={"fields": {"model": served.name, "revision": kept.model.revision}})
         self.events.append("decision", _sentence(entry), model=served.name, detail=entry)
-
-    def _begins_anew(self, served: Served, canary: str | None) -> bool:
-        """True where keys' first events are another digest's. A digest that is deployed again goes on with its own
-        evidence, in which a key counts once; one whose last turn is not known here keeps what the plane has noted."""
-        before = self._first_events.get(served.name)
-        if canary is None or before == canary:
-            return False
-        self._first_events[served.name] = canary
-        return before is not None or not self.book.records(served.name, canary)
 
     def _route(self, served: Served, model: ModelState) -> Route:
         return self.publisher.next_route(served.index, wanted_route(self.seating, served.index, model))
@@ -317,13 +285,12 @@ class Driver:
         """Kept as untold until it is: the next start of the server would follow the alias that stands there."""
         if served.in_registry:
             self._kept[served.name] = replace(self._kept[served.name], untold=True)
-            self.registry_box.put(served.name, self._kept[served.name])
+            self.registry.tell(self._kept[served.name])
 
-    def _is_told(self, told: KeptState | Anchor) -> None:
-        if isinstance(told, Anchor):
-            if told.lacking is not None:
-                self.keeper.found_lacking(told.lacking)
-                self._tell_hold()
+    def _is_told(self, told: KeptState | None) -> None:
+        """The registry has this state. None: it has the journal's head, or one that the journal lacks."""
+        if told is None:
+            self._tell_hold()
             return
         name = told.model.name
         kept = self._kept.get(name)
@@ -337,7 +304,7 @@ class Driver:
 
     def _on_disk(self, entry: Mapping[str, Any]) -> None:
         self._tell_hold()
-        self._anchor(entry)
+        self.registry.anchor(str(entry.get("model")))
 
     def _found_again(self, lines: tuple[Line, ...]) -> None:
         """The journal could not be read at the start, or was cut off, and is whole now: what it has is known again."""
@@ -348,78 +315,14 @@ class Driver:
         self.requests_done = requests_of([*(line.entry for line in lines), *self._entries])
         self.on_requests_found(self.requests_done)
         self._tell_hold()
-        self._anchor_everywhere()
-
-    def _anchor(self, entry: Mapping[str, Any]) -> None:
-        """The journal's head into the registry, once the entry is on disk: at its model, or at one that is there."""
-        held = [name for name, served in self.models.items() if served.in_registry]
-        mark = self.keeper.mark
-        if held and mark is not None:
-            name = str(entry.get("model"))
-            name = name if name in held else held[0]
-            self.registry_box.put(("journal", name), Anchor(name, mark))
-
-    def _anchor_everywhere(self) -> None:
-        """Each model's may tell that the file was cut off."""
-        for name in self.models:
-            self._anchor({"model": name})
+        self.registry.anchor_everywhere()
 
     def _keep_states(self) -> None:
         self.states_box.put("states", tuple(self._kept[name] for name in self.models))
 
     # --- Loading -----------------------------------------------------------------------------------------------------
-    def _begin_load(self, served: Served, artifact: Artifact) -> None:
-        key = (served.name, artifact.digest)
-        if key not in self._loads:
-            self._loads[key] = asyncio.create_task(self._load(served, artifact))
-
-    async def _load(self, served: Served, artifact: Artifact) -> None:
-        name, what = served.name, f"version {artifact.version} ({artifact.digest[:12]})"
-        self.events.append("loading", f"{what} is being loaded", model=name)
-        refusal, unavailable = None, False
-        try:
-            await self._load_patiently(served, artifact)
-        except LoadRefused as error:
-            refusal, unavailable = str(error), isinstance(error, NotNow)
-        except Exception as error:
-            log.exception("a load failed in a way that nobody foresaw")
-            refusal = f"a fault of ours ({error!r}); the log has more"
-        finally:
-            key = (name, artifact.digest)
-            if self._loads.get(key) is asyncio.current_task():  # not one that was begun since this one was cancelled
-                del self._loads[key]
-        now_ns, at_utc = self.now()
-        if refusal is None:
-            self.events.append("loaded", f"{what} is loaded at every worker", model=name)
-            await self.apply(name, Loaded(now_ns=now_ns, at_utc=at_utc, digest=artifact.digest))
-        else:
-            log.warning("%s is refused", what, extra={"fields": {"model": name, "reason": refusal}})
-            self.events.append("load_failed", f"{what} is refused: {refusal}", model=name)
-            failed = LoadFailed(
-                now_ns=now_ns, at_utc=at_utc, digest=artifact.digest, reason=refusal, unavailable=unavailable
-            )
-            await self.apply(name, failed)
-
-    async def _load_patiently(self, served: Served, artifact: Artifact) -> None:
-        """What is on trial is refused where it can't be had now; what is to serve is waited for."""
-        alert = f"loading {served.name}, version {artifact.version}"
-        try:
-            while True:
-                model = self.state(served.name)
-                stable = None if model.stable is None else model.stable.digest
-                try:
-                    return await self._loader.load(served.index, served.name, artifact, stable)
-                except NotNow as error:
-                    if not is_waited_for(error, artifact, self.state(served.name)):
-                        raise
-                    self.alert(alert, f"it waits: {error}")
-        finally:
-            self.alert(alert, None)
-
     def _unload(self, served: Served, artifact: Artifact) -> None:
-        task = self._loads.pop((served.name, artifact.digest), None)
-        if task is not None:
-            task.cancel()
+        self.loads.cancel(served.name, artifact.digest)
         self.seating.give_back(served.index, artifact.digest)
 
     def _load_what_is_needed(self, name: str, served: Served) -> None:
@@ -435,7 +338,7 @@ class Driver:
         for digest, artifact in model.needed.items():
             # What is banned has ended a worker: the next look takes it home.
             if digest not in seated & started and not self.seating.banned(served.index, digest):
-                self._begin_load(served, artifact)
+                self.loads.begin(served.index, name, artifact)
         for seat in self.seating.seats():
             if seat.model == served.index and seat.digest not in model.needed:
                 self.seating.give_back(served.index, seat.digest)
@@ -452,7 +355,8 @@ class Driver:
                 self.seating.take(served.index, model.stable.version, model.stable.digest)
             self._kept[pin.name] = beginning.kept
             routes[served.index] = self._route(served, model)
-            texts.append(decision_text(Decision(beginning.entry, _document(served.index, beginning.kept))))
+            document = decision_document(served.index, model, beginning.kept.released)
+            texts.append(decision_text(Decision(beginning.entry, document)))
             entries.append(beginning.entry)
         if not routes:
             return
@@ -478,28 +382,10 @@ class Driver:
             canary = one.model.canary.artifact.digest if one.model.canary is not None else None
             self.book.begin(served.index, served.name, canary, self.route(served.name))
             if canary is not None and self.route(served.name).canary is not None:
-                self._first_events[served.name] = canary
+                self.book.first_events[served.name] = canary
             if one.untold or self.last_entries.get(served.name, {}).get("kind") != "started":
                 self._tell_registry(served)
         self.events.append("control_restarted", "the control process was started again and found its decisions")
-
-    # --- In threads --------------------------------------------------------------------------------------------------
-    def _project(self, told: KeptState | Anchor) -> None:
-        if isinstance(told, Anchor):
-            anchor(self.source.opened(), told, self.keeper.lacks)
-        else:
-            project(self.source.opened(), told)
-
-    def _alerting(self, key: str) -> Callable[[str | None], None]:
-        return lambda reason: self.alert(key, reason)
-
-
-class StaleRevision(Exception):
-    """An operator's precondition does not hold."""
-
-    def __init__(self, expected: int, current: int) -> None:
-        super().__init__(f"expected revision {expected}, is {current}")
-        self.expected, self.current = expected, current
 
 
 def _signed(entry: Mapping[str, Any], request: str) -> Mapping[str, Any]:
@@ -509,7 +395,3 @@ def _signed(entry: Mapping[str, Any], request: str) -> Mapping[str, Any]:
 def _sentence(entry: Mapping[str, Any]) -> str:
     """As `told`, for where the time is told beside it."""
     return told(entry).removeprefix(f"{entry.get('at_utc')}: ")
-
-
-def _document(index: int, kept: KeptState) -> dict[str, Any]:
-    return {**state_document(kept.model), "released": sorted(kept.released), "index": index}

@@ -99,6 +99,19 @@ class EvidenceBook:
         self._open: dict[tuple[int, int], _Open] = {}
         self._closed: dict[tuple[str, str], _Arms] = {}
         self._names: dict[int, str] = {}
+        self.first_events: dict[str, str] = {}  # whose the plane's are, by model, as far as it is known here
+
+    def begins_anew(self, name: str, canary: str | None) -> bool:
+        """True where keys' first events are another digest's: they are `canary`'s from now on.
+
+        A digest that is deployed again goes on with its own evidence, in which a key counts once; one whose last turn
+        is not known here keeps what the plane has noted.
+        """
+        before = self.first_events.get(name)
+        if canary is None or before == canary:
+            return False
+        self.first_events[name] = canary
+        return before is not None or not self.records(name, canary)
 
     def begin(self, model: int, name: str, digest: str | None, route: Route) -> None:
         """A route is about to be published, or was found in the plane: its weights get a record."""

@@ -126,9 +126,9 @@ def _written(driver: Driver) -> Iterator[Metric]:
     alerts.add_metric([], len(driver.alerts))
     yield alerts
     up = GaugeMetricFamily("roost_registry_up", "1 where the registry was read and written when last tried")
-    up.add_metric([], int(driver.registry_up))
+    up.add_metric([], int(not any(key.startswith("registry") for key in driver.alerts)))
     yield up
-    ready, following = driver.workers()
+    ready, following = driver.publisher.workers()
     lag = GaugeMetricFamily("roost_workers_behind", "Workers that serve and do not follow the newest routes yet")
     lag.add_metric([], ready - following)
     yield lag

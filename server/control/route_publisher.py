@@ -15,9 +15,9 @@ from typing import Final
 
 from native.plane.decisions import DecisionRing
 from native.plane.evidence import clear_first_events
-from native.plane.layout import Plane
+from native.plane.layout import Plane, WorkerState
 from native.plane.routes import RingFull, Route, RouteTables, SeatRef
-from native.plane.routing import TABLES_COUNT
+from native.plane.routing import SEEN_EPOCH, TABLES_COUNT
 
 RING_KEPT: Final = TABLES_COUNT - 2  # tables that a worker may lag behind
 RING_WAIT_S: Final = 0.5
@@ -56,6 +56,12 @@ class RoutePublisher:
     @property
     def decisions(self) -> DecisionRing:
         return self._ring
+
+    def workers(self) -> tuple[int, int]:
+        """How many serve, and how many of them follow the current table."""
+        blocks = [self._plane.block(index) for index in range(self._plane.workers)]
+        serving = [block for block in blocks if block.state is WorkerState.READY]
+        return len(serving), sum(int(block.routing[SEEN_EPOCH]) >= self.epoch for block in serving)
 
     def following(self, epoch: int) -> bool:
         """True where every worker that serves follows this table or a later one."""

@@ -6,7 +6,7 @@ what only this moment knows: which artifacts are loaded, and what was withheld o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from server.lifecycle.plan import plan_document, read_plan
@@ -28,6 +28,11 @@ def state_document(model: ModelState) -> Document:
         "quarantine": dict(model.quarantine),
         "frozen": model.frozen,
     }
+
+
+def decision_document(index: int, model: ModelState, released: Set[str]) -> Document:
+    """What stands beside a decision in the plane's ring. index: the model's place; released: see `KeptState`."""
+    return {**state_document(model), "released": sorted(released), "index": index}
 
 
 def read_state(document: Mapping[str, Any]) -> ModelState:

@@ -137,6 +137,16 @@ def would_change(model: ModelState) -> tuple[str, ...]:
     return tuple(sentences)
 
 
+def why_not_serving(model: ModelState) -> str:
+    """Empty where a stable version answers."""
+    if model.stable is not None:
+        return ""
+    if model.coming is not None:
+        return f"{model.name}: no safe version is loaded; version {model.coming.version} is being loaded"
+    reasons = "; ".join(f"{digest[:12]}: {why}" for digest, why in model.quarantine.items()) or "none is known"
+    return f"{model.name}: no safe version is left ({reasons}). Push a good version, or release one from quarantine"
+
+
 def is_compared(model: ModelState) -> bool:
     """Whether evidence about the canary grows, and may take it home."""
     return model.canary is not None and not model.frozen and 0 < model.canary.weight_ppm < PPM

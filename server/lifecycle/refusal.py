@@ -27,3 +27,11 @@ class Refused(Exception):
 
     def __str__(self) -> str:
         return f"{self.field}: expected {self.expected}, got {self.got}. {self.hint}"
+
+
+class StaleRevision(Exception):
+    """An operator's precondition does not hold."""
+
+    def __init__(self, expected: int, current: int) -> None:
+        super().__init__(f"expected revision {expected}, is {current}")
+        self.expected, self.current = expected, current

@@ -223,7 +223,8 @@ async def serving(
         try:
             yield running
         finally:
-            for task in (*tasks, *driver._loads.values()):
+            driver.loads.cancel_all()
+            for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await server.stop(None)

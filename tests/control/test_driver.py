@@ -442,12 +442,12 @@ async def test_a_model_that_the_registry_refuses_keeps_no_other_model_from_being
     async with serving(world.settings, world.plane, world.digests[0]) as server:
         driver = server.driver
         refused = replace(driver.kept(NAME), model=replace(driver.state(NAME), name="not-in-the-registry"))
-        driver.registry_box.put("not-in-the-registry", refused)
+        driver.registry.box.put("not-in-the-registry", refused)
         await server.until(lambda: "registry" in driver.alerts)
         await deploy(server)
         await server.until(lambda: world.aliases() == {"stable": 1, "canary": 2})
         assert "registry" in driver.alerts
-        await server.until(lambda: driver.registry_box.pending == 1)
+        await server.until(lambda: driver.registry.box.pending == 1)
 
 
 async def test_the_anchored_head_is_the_journals_after_decisions_and_notes_and_a_kill(world: World) -> None:

@@ -27,11 +27,11 @@ async def test_a_rollback_that_mlflow_has_not_heard_of_is_not_undone_by_the_next
             admin_pb2.DeployCanaryRequest(operation=operation(), model=NAME, version="2", weight_ppm=50_000)
         )
         await server.stub.Promote(admin_pb2.PromoteRequest(operation=operation(), model=NAME))
-        assert await server.driver.registry_box.drained(30)
+        assert await server.driver.registry.box.drained(30)
         database.rename(away)
         await server.stub.Rollback(admin_pb2.RollbackRequest(operation=operation(), model=NAME))
         assert server.digest("stable") == digests[0]
-        await server.until(lambda: server.driver.registry_box.failure is not None)
+        await server.until(lambda: server.driver.registry.box.failure is not None)
         await server.driver.stop()
     database.unlink(missing_ok=True)
     away.rename(database)
@@ -39,7 +39,7 @@ async def test_a_rollback_that_mlflow_has_not_heard_of_is_not_undone_by_the_next
     (pin,) = pin_models(settings)
     assert (pin.version, pin.digest) == ("1", digests[0])
     async with serving(settings, new_plane(boot=2), pin.digest, pin.version) as server:
-        assert await server.driver.registry_box.drained(30)
+        assert await server.driver.registry.box.drained(30)
         assert registry.resolve(NAME, "stable").version == 1, "and MLflow is told"
         await server.driver.stop()
     registry.set_alias(NAME, "stable", 2)
@@ -60,16 +60,16 @@ async def test_decisions_are_told_to_mlflow_and_made_up_for_after_it_was_away(tm
         await server.stub.DeployCanary(
             admin_pb2.DeployCanaryRequest(operation=operation(), model=NAME, version="2", weight_ppm=50_000)
         )
-        assert await server.driver.registry_box.drained(30)
+        assert await server.driver.registry.box.drained(30)
         assert aliases() == {"stable": 1, "canary": 2}
         document = read_document(registry.model_tags(NAME)[TAG])
         assert (document.digest, document.weight_ppm) == (digests[1], 50_000)
         database.rename(tmp_path / "away.db")
         await server.stub.Promote(admin_pb2.PromoteRequest(operation=operation(), model=NAME))
         assert server.digest("stable") == digests[1], "no registry is waited for"
-        await server.until(lambda: server.driver.registry_box.failure is not None)
+        await server.until(lambda: server.driver.registry.box.failure is not None)
         database.unlink(missing_ok=True)
         (tmp_path / "away.db").rename(database)
-        assert await server.driver.registry_box.drained(30)
+        assert await server.driver.registry.box.drained(30)
         assert aliases() == {"stable": 2, "last_safe": 1}
         assert registry.model_tags(NAME)[JOURNAL_TAG].partition(":")[0] in ("3", "4")

@@ -355,7 +355,7 @@ async def test_a_registry_that_does_not_answer_keeps_no_journal_from_being_writt
         assert world.entries()[-1]["kind"] == "rolled_back"
         root.unlink()
         root.with_name("away").rename(root)
-        await server.until(lambda: not server.driver.registry_box.pending)
+        await server.until(lambda: not server.driver.registry.box.pending)
         # The plane has what was cut off, so that the same line was written again: the journal is whole.
         assert not server.driver.keeper.unread
         assert world.revisions() == [1, 2, 3, 4]

@@ -17,13 +17,13 @@ import grpc
 from registry_client.errors import ArtifactError, NotInRegistry, RegistryUnavailable
 from registry_client.registry import Version
 from server.control.artifact_source import FetchedBundle, SourceTimeout
-from server.control.driver import Driver, Served, StaleRevision
+from server.control.driver import Driver, Served
 from server.control.operations.fields import DIGEST_LENGTH, Who
 from server.control.operations.refusal import OperationRefused, bad_field, refused, shown
 from server.control.signatures import difference
 from server.lifecycle import events
 from server.lifecycle.plan import DEFAULT_PLAN, BadPlan, Plan, constant, read_plan
-from server.lifecycle.refusal import Refused
+from server.lifecycle.refusal import Refused, StaleRevision
 from server.lifecycle.state import Artifact, ModelState
 from server.lifecycle.step import step
 

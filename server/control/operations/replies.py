@@ -12,7 +12,7 @@ from server.control.driver import Driver
 from server.control.event_log import LoggedEvent
 from server.control.judging import Look
 from server.judgement.evidence import COUNTED
-from server.lifecycle.explain import share
+from server.lifecycle.explain import share, why_not_serving
 from server.lifecycle.journal import Line, encode
 from server.lifecycle.plan import Promotion
 from server.lifecycle.state import Artifact, ModelState, Rollout
@@ -22,13 +22,13 @@ FAR: Final = 1e300  # an odds ratio without a bound
 
 def model_state(driver: Driver, name: str) -> admin_pb2.ModelState:
     model = driver.state(name)
-    ready, following = driver.workers()
+    ready, following = driver.publisher.workers()
     state = admin_pb2.ModelState(
         name=name,
         revision=model.revision,
         epoch=driver.publisher.epoch,
         serving=model.stable is not None,
-        message=driver.why_not_serving(name),
+        message=why_not_serving(model),
         weight_ppm=model.weight_ppm,
         frozen=model.frozen,
         workers_ready=ready,
