@@ -7,10 +7,8 @@ what was in flight on it counts as lost. Always: sent = right + wrong + failed +
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
-import socket
 import struct
 import threading
 import time
@@ -19,102 +17,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
-import hpack
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.h2load_body import PREDICT_PATH, framed
 from benchmarks.swaps import wire
-from benchmarks.swaps.versions import NAME, VALUES_END, WIDTH
-from protos.roost.v1 import predict_pb2 as v1
-
-assert (wire.WIDTH, wire.VALUES_END) == (WIDTH, VALUES_END)
+from benchmarks.swaps.connection import Connection, frame, good_trailers, headers_of, template_of
 
 TICK_S = 0.001
 STREAMS_MAX = 900  # of a connection at once; servers allow 1,024
-WINDOW = 1 << 30
 GIVE_BACK = 1 << 26
-BUFFER_BYTES = 1 << 20
 LOG_MAX = 4_000_000
 FAILURES_MAX = 4096
 RECONNECT_S = 0.02
 SETTLE_S = 10.0
 NS = 1_000_000_000
-
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_KEY = b"0" * wire.KEY_DIGITS
-_VALUES = struct.pack("<4f", 1.25, 2.25, 3.25, 4.25)
-
-
-def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
-
-
-def _literal(name: bytes, value: bytes) -> bytes:
-    return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
-
-
-def _template(keyed: bool, more: Sequence[tuple[bytes, bytes]]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """A request's frames, and where in them its own bytes go."""
-    tensor = v1.Tensor(name="x", datatype="FP32", shape=[1, WIDTH], raw=_VALUES)
-    request = v1.PredictRequest(model=NAME, routing_key=_KEY.decode() if keyed else "", inputs=[tensor])
-    block = b"\x83\x86" + b"\x01\x09localhost" + b"\x04" + bytes([len(PREDICT_PATH)]) + PREDICT_PATH.encode()
-    block += _literal(b"content-type", b"application/grpc") + _literal(b"te", b"trailers")
-    block += b"".join(_literal(name, value) for name, value in more)
-    headers = _frame(wire.HEADERS, 4, 1, block)
-    text = headers + _frame(wire.DATA, wire.END_STREAM, 1, framed(request.SerializeToString()))
-    places = [5, len(headers) + 5, text.index(_VALUES), text.index(_KEY, len(headers)) if keyed else -1]
-    return np.frombuffer(text, np.uint8).copy(), np.array(places, np.int64)
-
-
-class _Connection:
-    """One connection, or none: `socket` is None while the server refuses it."""
-
-    def __init__(self, address: tuple[str, int], number: int, keys: int, seed: int) -> None:
-        self.socket: socket.socket | None = None
-        self.words = np.zeros(wire.CONNECTION_WORDS, np.int64)
-        self.calls = np.zeros((wire.STREAMS, 3), np.int64)
-        self.buffer = np.empty(BUFFER_BYTES, np.uint8)
-        self.filled = 0
-        self.unsent = b""
-        self.retry_s = 0.0
-        self._address = address
-        self._own = (number, keys, seed)
-        self._lives = 0
-
-    def open(self) -> None:
-        """Raises OSError."""
-        self.socket = socket.create_connection(self._address, timeout=1)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.socket.setblocking(False)
-        number, keys, seed = self._own
-        self._lives += 1
-        self.calls[:] = 0
-        self.words[:] = 0
-        self.words[wire.NEXT_STREAM] = 1
-        self.words[wire.CREDIT] = 65_535
-        self.words[wire.NUMBER] = number + 1000 * self._lives
-        self.words[wire.KEYS], self.words[wire.SEED] = keys, seed
-        self.filled = 0
-        settings = b"".join(struct.pack(">HI", *pair) for pair in ((1, 0), (2, 0), (4, WINDOW)))
-        self.unsent = _PREFACE + _frame(wire.SETTINGS, 0, 0, settings)
-        self.unsent += _frame(wire.WINDOW_UPDATE, 0, 0, struct.pack(">I", WINDOW))
-
-    def close(self) -> int:
-        """How many calls are lost by it."""
-        if self.socket is not None:
-            self.socket.close()
-            self.socket = None
-        self.unsent = b""
-        lost = int(self.words[wire.IN_FLIGHT])
-        self.words[wire.IN_FLIGHT] = 0
-        return lost
-
-    def flush(self) -> None:
-        if self.socket is None or not self.unsent:
-            return
-        with contextlib.suppress(BlockingIOError):
-            self.unsent = self.unsent[self.socket.send(self.unsent) :]
 
 
 @dataclass(frozen=True)
@@ -160,8 +76,8 @@ class Caller:
         self._core = core
         self._factors = np.zeros(wire.VALUES_END * 4, np.int64)
         self._factors[: len(factors)] = factors
-        self._template, self._places = _template(keys > 0, headers)
-        self._connections = [_Connection((host, int(port)), number, keys, seed) for number in range(connections)]
+        self._template, self._places = template_of(keys > 0, headers)
+        self._connections = [Connection((host, int(port)), number, keys, seed) for number in range(connections)]
         self._counts = np.zeros(wire.COUNTS, np.int64)
         self._by_version = np.zeros((len(self._factors), 2), np.int64)
         self._log = np.zeros((LOG_MAX, 4), np.int64)
@@ -179,7 +95,7 @@ class Caller:
         self._problem: Exception | None = None
 
     def __enter__(self) -> Caller:
-        self._good = _good_trailers(self._connections[0], self._template)
+        self._good = good_trailers(self._connections[0], self._template)
         for connection in self._connections:
             connection.open()
         self._thread.start()
@@ -274,7 +190,7 @@ class Caller:
             if size == 0:
                 yield int(self._failures[entry, 1]), "reset", ""
                 continue
-            found = _headers(self._blocks[entry, :size].tobytes())
+            found = headers_of(self._blocks[entry, :size].tobytes())
             yield int(self._failures[entry, 1]), found.get("grpc-status", "none"), found.get("grpc-message", "")
 
     def failed_by_status(self) -> Counter[tuple[str, str]]:
@@ -343,13 +259,13 @@ class Caller:
                 most -= written
                 self._flush(connection)
 
-    def _flush(self, connection: _Connection) -> None:
+    def _flush(self, connection: Connection) -> None:
         try:
             connection.flush()
         except OSError:
             self._lost += connection.close()
 
-    def _read(self, connection: _Connection) -> None:
+    def _read(self, connection: Connection) -> None:
         assert connection.socket is not None
         try:
             count = connection.socket.recv_into(connection.buffer.data[connection.filled :])
@@ -381,53 +297,19 @@ class Caller:
         connection.filled = left
         self._answer(connection)
 
-    def _answer(self, connection: _Connection) -> None:
+    def _answer(self, connection: Connection) -> None:
         """What HTTP/2 wants answered."""
         for _ in range(int(self._counts[wire.COUNT_SETTINGS])):
-            connection.unsent += _frame(wire.SETTINGS, 1, 0, b"")
+            connection.unsent += frame(wire.SETTINGS, 1, 0, b"")
         if self._counts[wire.COUNT_PINGS]:
-            connection.unsent += _frame(wire.PING, 1, 0, self._ping.tobytes())
+            connection.unsent += frame(wire.PING, 1, 0, self._ping.tobytes())
         self._counts[wire.COUNT_SETTINGS] = self._counts[wire.COUNT_PINGS] = 0
         if connection.words[wire.LENT] > GIVE_BACK:
-            connection.unsent += _frame(wire.WINDOW_UPDATE, 0, 0, struct.pack(">I", int(connection.words[wire.LENT])))
+            connection.unsent += frame(wire.WINDOW_UPDATE, 0, 0, struct.pack(">I", int(connection.words[wire.LENT])))
             connection.words[wire.LENT] = 0
         if connection.words[wire.GOING_AWAY] and connection.words[wire.IN_FLIGHT] == 0:
             connection.close()
 
 
-def _headers(block: bytes) -> dict[str, str]:
-    """A header block that needs no dynamic table, as text."""
-    return {str(name): str(value) for name, value in hpack.Decoder().decode(block)}
-
-
 def _pin_this_thread(core: int) -> None:
     os.sched_setaffinity(0, {core})
-
-
-def _good_trailers(connection: _Connection, template: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The trailers' bytes of a call that went well. Raises AssertionError where it did not."""
-    connection.open()
-    assert connection.socket is not None
-    connection.socket.settimeout(10)
-    connection.socket.sendall(connection.unsent + template.tobytes())
-    received = b""
-    try:
-        while True:
-            at = 0
-            while len(received) - at >= wire.FRAME_HEAD:
-                length = int.from_bytes(received[at : at + 3], "big")
-                if len(received) - at < wire.FRAME_HEAD + length:
-                    break
-                kind, flags = received[at + 3], received[at + 4]
-                block = received[at + wire.FRAME_HEAD : at + wire.FRAME_HEAD + length]
-                at += wire.FRAME_HEAD + length
-                if kind == wire.HEADERS and flags & wire.END_STREAM:
-                    trailers = _headers(block)
-                    assert trailers.get("grpc-status") == "0", f"the first call failed: {trailers}"
-                    return np.frombuffer(block, np.uint8).copy()
-            received = received[at:]
-            more = connection.socket.recv(65_536)
-            assert more, "the server closed the first connection"
-            received += more
-    finally:
-        connection.close()
