@@ -1,4 +1,5 @@
-"""An admin port whose answers a test sets: a real gRPC server of `roost.v1.Admin`, which keeps what it was asked."""
+"""An admin port whose answers a test sets: a real gRPC server of `roost.v1.Admin`, which keeps what it was asked;
+and commands that are run against one."""
 
 from __future__ import annotations
 
@@ -9,8 +10,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import grpc
+from click.testing import Result
+from typer.testing import CliRunner
 
 from protos.roost.v1 import admin_pb2, admin_pb2_grpc
+from server.cli.application import app
 
 STABLE = admin_pb2.Artifact(version="3", digest="a" * 64)
 CANARY = admin_pb2.Artifact(version="4", digest="b" * 64)
@@ -100,3 +104,9 @@ def scripted_admin() -> Iterator[ScriptedAdmin]:
     finally:
         scripted.hold.set()
         server.stop(None).wait()
+
+
+def run(address: str, *arguments: str, environment: dict[str, str] | None = None) -> Result:
+    """A command against this address, as a user of no configuration runs it."""
+    found = {"USER": "ada", "LOGNAME": "ada", "ROOST_OPERATOR": "", "COLUMNS": "200", **(environment or {})}
+    return CliRunner().invoke(app, [*arguments, "--admin", address], env=found)
