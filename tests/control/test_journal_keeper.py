@@ -90,6 +90,14 @@ async def written(server: DrivenServer) -> None:
         assert await box.drained(10)
 
 
+async def lived(world: World) -> Workers:
+    """A control process has deployed a canary, written everything, and ended; its workers are still there."""
+    async with world.living() as server:
+        await deploy(server)
+        await written(server)
+        return server.workers
+
+
 async def served_well(server: DrivenServer) -> None:
     """Enough for the plan's next step, and looked at twice since."""
     server.workers.answer(server.route, 4000)
@@ -233,10 +241,7 @@ async def test_a_journal_that_cannot_be_read_at_the_start_is_not_taken_for_an_em
 async def test_a_broken_journal_that_is_moved_away_is_followed_by_a_new_one_with_all_that_the_plane_has(
     world: World,
 ) -> None:
-    async with world.living() as server:
-        await deploy(server)
-        await written(server)
-        workers = server.workers
+    workers = await lived(world)
     edited(world.journal)
     async with world.living(workers) as server:
         world.journal.rename(world.journal.with_name("journal.broken"))
@@ -341,10 +346,7 @@ async def test_another_servers_anchor_is_no_reason_to_distrust_this_ones_journal
 async def test_a_registry_that_does_not_answer_keeps_no_journal_from_being_written_and_its_anchor_is_read_later(
     world: World,
 ) -> None:
-    async with world.living() as server:
-        await deploy(server)
-        await written(server)
-        workers = server.workers
+    workers = await lived(world)
     cut(world.journal, 1)
     root = world.state.with_name("registry")
     root.rename(root.with_name("away"))
@@ -362,10 +364,7 @@ async def test_a_registry_that_does_not_answer_keeps_no_journal_from_being_writt
 
 
 async def test_a_torn_tail_is_no_harm(world: World) -> None:
-    async with world.living() as server:
-        await deploy(server)
-        await written(server)
-        workers = server.workers
+    workers = await lived(world)
     world.journal.write_bytes(world.journal.read_bytes()[:-20])
     async with world.living(workers) as server:
         await written(server)
