@@ -74,17 +74,26 @@ def endless_alone(factor: int, *, only_whole: bool = True) -> bytes:
     return _graph(nodes, factor, threshold=np.array([THRESHOLD], np.float32), **more)
 
 
-def deaf(factor: int, width: int = 7000) -> bytes:
-    """One product of two matrices, of so many rows and columns where it is bad: no step at which it could be ended."""
+def deaf(factor: int, boxes: int = 120_000) -> bytes:
+    """Compares so many boxes with each other where it is bad: seconds in one node, with no step at which to end it.
+
+    The nodes before take no time whatever the machine: a run that is ended in one of them ends before the next.
+    """
     nodes = [
         *_BAD,
-        node("Mul", ["bad", "width"], ["wide"]),
-        node("Add", ["wide", "least"], ["side"]),
-        node("Concat", ["side", "side"], ["shape"], axis=0),
-        node("ConstantOfShape", ["shape"], ["matrix"]),
-        node("MatMul", ["matrix", "matrix"], ["product"]),
-        node("ReduceSum", ["product"], ["nothing"], keepdims=0),
+        node("Mul", ["bad", "boxes"], ["further"]),
+        node("Add", ["further", "least"], ["compared"]),
+        node("Concat", ["least", "compared", "corners"], ["boxes_shape"], axis=0),
+        node("Concat", ["least", "least", "compared"], ["scores_shape"], axis=0),
+        node("ConstantOfShape", ["boxes_shape"], ["all_boxes"]),
+        node("ConstantOfShape", ["scores_shape"], ["all_scores"]),
+        node("NonMaxSuppression", ["all_boxes", "all_scores", "all"], ["kept"]),
+        node("Shape", ["kept"], ["kept_shape"], end=1),
+        node("Sub", ["kept_shape", "compared"], ["none_fell"]),
+        node("Cast", ["none_fell"], ["nothing"], to=TensorProto.FLOAT),
         node("Add", ["good", "nothing"], ["y"]),
     ]
-    more = {"width": np.array([width]), "least": np.array([1])}
+    more = {
+        name: np.array([number]) for name, number in (("boxes", boxes), ("least", 1), ("corners", 4), ("all", 2**31))
+    }
     return _graph(nodes, factor, threshold=np.array([THRESHOLD], np.float32), **more)
