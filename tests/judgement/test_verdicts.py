@@ -213,7 +213,7 @@ def test_a_signal_that_is_not_judged_is_refused():
 
 
 def test_a_look_over_a_rollout_of_many_weights_costs_no_more_than_forty_thousand_turns_of_a_loop():
-    """A millisecond or so, and nothing that grows with the requests. Both are timed in turns, as the thread's own time."""
+    """A millisecond or so, and nothing that grows with the requests. Both are timed in turns."""
     evidence = tuple(
         EpochCounts(epoch, 10_000 * (epoch + 1), keyless(10**6, 900, 3, 40), keyless(10**5, 90, 0, 4))
         for epoch in range(20)
