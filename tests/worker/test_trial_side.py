@@ -202,19 +202,22 @@ def test_a_worker_whose_canary_does_not_end_even_then_says_so_and_goes(tmp_path:
     versions.push(alone(1), 1, ("stable",))
     worker = OperatedWorker("fast", versions, tmp_path, trial=TrialSettings(watchdog_ms=200, watchdog_grace_ms=200))
     worker.start()
-    worker.wait_for(WorkerState.READY)
-    with worker.channel() as channel:
-        trials = Trials(worker, channel)
-        ref = trials.load(deaf)
-        trials.canary(ref)
-        waits = trials.begin(BAD, routing_key=CANARYS[0])
-        trials.runs(ref)
-        assert factor_in(trials.ask(routing_key=STABLES[0])) == 1.0
-        assert worker.process is not None
-        assert worker.process.wait(20) == EXIT_HUNG
-        assert waits.code() is not grpc.StatusCode.OK
-        assert trials.hung == (1, ref.seat, ref.generation), "which names the culprit, also where the run ended by now"
-    worker.close()
+    try:
+        worker.wait_for(WorkerState.READY)
+        with worker.channel() as channel:
+            trials = Trials(worker, channel)
+            ref = trials.load(deaf)
+            trials.canary(ref)
+            waits = trials.begin(BAD, routing_key=CANARYS[0])
+            trials.runs(ref)
+            assert factor_in(trials.ask(routing_key=STABLES[0])) == 1.0
+            assert worker.process is not None
+            assert worker.process.wait(20) == EXIT_HUNG
+            assert waits.code() is not grpc.StatusCode.OK
+            assert trials.hung == (1, ref.seat, ref.generation), "the culprit, also where its run has ended by now"
+    finally:
+        worker.stop()
+        worker.close()
 
 
 def test_a_canary_is_given_the_time_that_its_stable_takes(tmp_path: Path) -> None:
