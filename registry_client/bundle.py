@@ -1,4 +1,4 @@
-"""Making a bundle: the folder that holds a model, its golden examples and the manifest that vouches for both.
+"""Making a bundle: the folder that holds a model, its golden examples, maybe a baseline, and the manifest of them all.
 
 Used by `roost bundle` and by pipelines. Always: the folder appears whole or not at all, and the same arguments make
 the same bytes, hence the same digest, on any machine and at any time.
@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from registry_client.baseline.document import BASELINE_FILE, Baseline, read_baseline
+from registry_client.baseline.fitting import check_baseline_fits
 from registry_client.canonical_json import check_encodable
 from registry_client.errors import BadDocument
 from registry_client.golden import GOLDEN_BYTES_MAX, Golden, check_fits
@@ -41,12 +43,14 @@ def write_bundle(
     meaning: Mapping[str, Any] | None = None,
     tolerance: Tolerance | None = None,
     class_labels: tuple[str | int, ...] | None = None,
+    baseline: Baseline | None = None,
     extra_files: Mapping[str, bytes] | None = None,
 ) -> Manifest:
     """Make `folder`, which must not exist or be empty, a bundle. Raises UnservableModel or BadDocument.
 
     The model goes through `read_onnx`: a ZipMap at its end is replaced, and what is bundled is what will be served.
-    class_labels: where the graph does not tell them. meaning: plain JSON for readers. extra_files: flat names.
+    class_labels: where the graph does not tell them. meaning: plain JSON for readers. baseline: what the model learnt
+    from, by bin. extra_files: flat names.
     """
     lineage, meaning = lineage or Lineage(), dict(meaning or {})
     tolerance = check_tolerance(tolerance or Tolerance())
@@ -74,8 +78,12 @@ def write_bundle(
             got=f"{len(files[GOLDEN_FILE])}",
             hint="Keep fewer rows.",
         )
+    if baseline is not None:
+        # What we write we must accept, as with the manifest below.
+        files[BASELINE_FILE] = baseline.to_bytes()
+        check_baseline_fits(read_baseline(files[BASELINE_FILE]), model.signature)
     for file_name, content in (extra_files or {}).items():
-        if check_file_name(file_name) in files:
+        if check_file_name(file_name) in files or file_name == BASELINE_FILE:
             raise BadDocument(
                 f"extra file {file_name!r}", expected="a name of its own", got="one of ours", hint="Rename it."
             )
@@ -98,9 +106,16 @@ def write_bundle(
 def unpack_bundle(folder: Path, bundle: VerifiedBundle) -> None:
     """Write `bundle` out into `folder`, which must not exist, or be empty."""
     if not place_folder(folder, bundle.all_files()):
-        raise BadDocument(
-            f"folder {folder}",
-            expected="a new or empty folder",
-            got="one with files",
-            hint="Choose another or remove it.",
-        )
+        raise _taken(folder)
+
+
+def check_free(folder: Path) -> None:
+    """Raises BadDocument where `unpack_bundle` would find files; for who works long before it is called."""
+    if folder.is_dir() and any(folder.iterdir()):
+        raise _taken(folder)
+
+
+def _taken(folder: Path) -> BadDocument:
+    return BadDocument(
+        f"folder {folder}", expected="a new or empty folder", got="one with files", hint="Choose another or remove it."
+    )

@@ -42,3 +42,7 @@ class RegistryUnavailable(ArtifactError):
 
 class RegistryRefused(ArtifactError):
     """A registry that cannot be opened, or a change that it does not allow."""
+
+
+class MissingLibrary(ArtifactError):
+    """A library that only some commands need, and that is not installed."""

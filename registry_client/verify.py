@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from registry_client.baseline.document import BASELINE_FILE, Baseline, read_baseline
+from registry_client.baseline.fitting import check_baseline_fits
 from registry_client.errors import VerificationFailed
 from registry_client.golden import Golden, Run, check_fits, check_golden, read_golden
 from registry_client.manifest import (
@@ -49,6 +51,10 @@ class VerifiedBundle:
 
     def golden(self) -> Golden:
         return read_golden(self.files[GOLDEN_FILE])
+
+    def baseline(self) -> Baseline | None:
+        """What the model was trained on, by bin; None where the bundle does not say. Raises BadDocument."""
+        return read_baseline(self.files[BASELINE_FILE]) if BASELINE_FILE in self.files else None
 
     def all_files(self) -> dict[str, bytes]:
         """Everything that the bundle's folder holds: the files, the manifest and its digest."""
@@ -91,7 +97,10 @@ def check_files(bundle: VerifiedBundle, expected_digest: str) -> None:
 
 
 def check_contents(bundle: VerifiedBundle, run: Run | None = None) -> None:
-    """The model's signature and labels are the manifest's, the golden examples fit and, given `run`, come out."""
+    """The model's signature and labels are the manifest's, the golden examples fit and, given `run`, come out.
+
+    A baseline, where there is one, has features of that signature only.
+    """
     # Imported here: who only resolves or copies, as the server's parent does, keeps onnx out of its memory.
     from registry_client.onnx_model import read_onnx
 
@@ -110,6 +119,9 @@ def check_contents(bundle: VerifiedBundle, run: Run | None = None) -> None:
             got=_shown(bundle.manifest.class_labels),
             hint="Bundle the model anew; other words for its labels belong into meaning.",
         )
+    baseline = bundle.baseline()
+    if baseline is not None:
+        check_baseline_fits(baseline, bundle.manifest.signature)
     golden = bundle.golden()
     check_fits(golden, bundle.manifest.signature)
     if run is not None:

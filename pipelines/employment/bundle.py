@@ -1,4 +1,4 @@
-"""Bundle: graph, checksums, golden examples, lineage and meaning. After `evaluate.py`, before `register.py`.
+"""Bundle: graph, checksums, golden examples, baseline, lineage and meaning. After `baseline.py`, before `register.py`.
 
 Always: nothing in it tells when, where or by whom it was made, so that the same work has the same digest.
 """
@@ -18,6 +18,7 @@ from pipelines.employment.evaluate import YearScore
 from pipelines.employment.features import Examples
 from pipelines.employment.snapshot import Source
 from pipelines.employment.train import Parameters
+from registry_client.baseline.document import Baseline
 from registry_client.bundle import write_bundle
 from registry_client.golden import Golden, Tensors, make_golden
 from registry_client.manifest import Lineage, Manifest
@@ -71,6 +72,7 @@ def bundle(
     *,
     model_bytes: bytes,
     golden: Golden,
+    learnt_from: Baseline,
     of: Lineage,
     scores: tuple[YearScore, ...],
     parity: Parity,
@@ -81,6 +83,7 @@ def bundle(
         name=MODEL_NAME,
         model_bytes=model_bytes,
         golden=golden,
+        baseline=learnt_from,
         lineage=of,
         class_labels=tuple(meaning.LABELS),
         meaning={

@@ -1,4 +1,4 @@
-"""Drill: a candidate that goes bad, to practise with. After `evaluate.py`, before `bundle.py`, only where asked for.
+"""Drill: a candidate that goes bad, to practise with. After `baseline.py`, before `bundle.py`, only where asked for.
 
 The graph answers as it did, but NaN for people of 60 and over: every check before deployment passes, since no golden
 example is of that age, and only traffic shows it. Always: inputs and outputs stay what they were.

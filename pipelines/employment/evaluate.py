@@ -1,4 +1,4 @@
-"""Evaluate: the graph as it will be served, on the years after the one it learnt from. Before `bundle.py`.
+"""Evaluate: the graph as it will be served, on the years after the one it learnt from. Before `baseline.py`.
 
 Always: a model that is no better than its floors in any year does not get past here.
 """

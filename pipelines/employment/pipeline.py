@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipelines.employment import convert, drill
+from pipelines.employment.baseline import TAU, TAU_QUICK, baseline, importances
 from pipelines.employment.bundle import bundle, golden_examples, lineage
 from pipelines.employment.evaluate import evaluate
 from pipelines.employment.features import COLUMN_NAMES, examples
@@ -20,7 +21,7 @@ from pipelines.employment.register import register
 from pipelines.employment.snapshot import fetch_wheel, read_snapshot
 from pipelines.employment.train import Parameters, train
 
-STAGES = ("snapshot", "features", "train", "convert", "evaluate", "bundle", "register")
+STAGES = ("snapshot", "features", "train", "convert", "evaluate", "baseline", "bundle", "register")
 
 Say = Callable[[str], None]
 Begin = Callable[[str], AbstractContextManager[Say]]
@@ -73,6 +74,12 @@ def run(plan: Plan, begin: Begin) -> None:
     with begin("evaluate") as say:
         scores = evaluate(model, evaluation)
         say("; ".join(f"{score.year}: accuracy {score.accuracy:.3f}, AUC {score.auc:.3f}" for score in scores))
+    if last < STAGES.index("baseline"):
+        return
+    with begin("baseline") as say:
+        tau = TAU if plan.rows_max is None else TAU_QUICK
+        learnt_from = baseline(model_bytes, model, reference, importances(classifier), tau)
+        say(f"{learnt_from.rows:,} rows, {len(learnt_from.inputs)} inputs, {len(learnt_from.predictions)} predictions")
     if last < STAGES.index("bundle"):
         return
     with tempfile.TemporaryDirectory(prefix="roost-") as scratch:
@@ -86,7 +93,16 @@ def run(plan: Plan, begin: Begin) -> None:
             of = lineage(snapshot.source, reference, evaluation, plan.parameters)
             if plan.drill:
                 of = replace(of, parameters={**of.parameters, "drill": drill.MEANING})
-            manifest = bundle(made, model_bytes=model_bytes, golden=golden, of=of, scores=scores, parity=parity)
+            # A spoilt model keeps the baseline of the sound one, or its NaN would be what it is known for.
+            manifest = bundle(
+                made,
+                model_bytes=model_bytes,
+                golden=golden,
+                learnt_from=learnt_from,
+                of=of,
+                scores=scores,
+                parity=parity,
+            )
             if plan.bundle_folder is not None:
                 shutil.copytree(made, plan.bundle_folder)
             say(f"digest {manifest.digest[:12]}")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from server.cli import bundles
+from server.cli import baselines, bundles
 from server.cli.doctor import doctor
 from server.cli.operators.registering import register as register_operators
 from server.cli.serve import serve
@@ -26,6 +26,7 @@ app.command()(serve)
 app.command("warm")(warm_command)
 app.command()(doctor)
 bundles.register(app)
+app.add_typer(baselines.app, name="baseline")
 register_operators(app)
 
 

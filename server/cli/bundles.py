@@ -7,7 +7,6 @@ code 1; standard output carries results only, and with --json exactly one JSON d
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from registry_client.errors import ArtifactError, BadDocument
+from server.cli.given_files import JSON_FILE_BYTES_MAX, read_file, read_json_object
+from server.cli.references import (
+    BINS,
+    TAU,
+    BinsOption,
+    CategoriesOption,
+    ColumnsOption,
+    ImportancesOption,
+    LabelOption,
+    ReferenceOption,
+    ReferenceOptions,
+    TauOption,
+    TimeOption,
+    build,
+)
 
 if TYPE_CHECKING:
     # Imported by the commands that need them: onnx and ONNX Runtime would slow every other start of `roost`.
@@ -25,7 +39,6 @@ if TYPE_CHECKING:
     from registry_client.registry import Registry, Version
     from registry_client.verify import VerifiedBundle
 
-JSON_FILE_BYTES_MAX = 64 << 20
 DIGEST_SHOWN = 12
 
 RegistryOption = Annotated[
@@ -61,39 +74,59 @@ def bundle(
     meaning: Annotated[
         Path | None, typer.Option(metavar="FILE.json", help="JSON for readers: columns, codes, units.")
     ] = None,
+    reference: ReferenceOption = None,
+    columns: ColumnsOption = None,
+    time: TimeOption = None,
+    label: LabelOption = None,
+    categories: CategoriesOption = None,
+    importances: ImportancesOption = None,
+    bins: BinsOption = BINS,
+    tau: TauOption = TAU,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a bundle of an ONNX file: checksums, signature, golden examples, lineage.
+    """Make a bundle of an ONNX file: checksums, signature, golden examples, lineage, and a baseline to see drift by.
 
     \b
     roost bundle model.onnx --name churn --out churn.bundle
     roost bundle model.onnx --name churn --out churn.bundle --golden examples.json --lineage lineage.json
+    roost bundle model.onnx --name churn --out churn.bundle --reference rows.parquet --time seen_at --label churned
     """
-    with _refusals_in_one_line():
-        from registry_client.bundle import write_bundle
+    with refusals_in_one_line():
+        from registry_client.bundle import check_free, write_bundle
         from registry_client.golden import check_golden, read_golden
         from registry_client.manifest import Tolerance
         from registry_client.onnx_model import MODEL_BYTES_MAX, read_onnx
         from registry_client.reference_run import ReferenceRun, complete_golden, record_golden
 
-        model = read_onnx(_read_file(onnx_file, MODEL_BYTES_MAX))
+        check_free(out)  # before a pass over the reference, which may take long
+        model = read_onnx(read_file(onnx_file, MODEL_BYTES_MAX))
         for note in model.notes:
             print(f"roost: {note}", file=sys.stderr)
         if golden is not None:
-            examples = complete_golden(model, read_golden(_read_file(golden, JSON_FILE_BYTES_MAX)))
+            examples = complete_golden(model, read_golden(read_file(golden, JSON_FILE_BYTES_MAX)))
         else:
             examples = record_golden(model, rows=golden_rows)
         # Before it is written: examples that came from elsewhere may not be what this model answers.
         check_golden(examples, ReferenceRun(model.model_bytes, model.signature), rtol, atol)
+        read_meaning = {} if meaning is None else read_json_object(meaning)
+        read_origin = None if lineage is None else _read_lineage(lineage)
+        built = build(
+            model,
+            read_meaning,
+            ReferenceOptions(reference, columns, time, label, categories, importances, bins, tau),
+        )
+        for note in () if built is None else built.notes:
+            print(f"roost: {note}", file=sys.stderr)
         manifest = write_bundle(
             out,
             name=name,
             model_bytes=model.model_bytes,
             golden=examples,
-            lineage=None if lineage is None else _read_lineage(lineage),
-            meaning=None if meaning is None else _read_json_object(meaning),
+            lineage=read_origin,
+            meaning=read_meaning,
             tolerance=Tolerance(rtol=rtol, atol=atol),
             class_labels=model.class_labels,
+            baseline=None if built is None else built.baseline,
         )
         _say(as_json, f"{name}: bundled in {out}, digest {manifest.digest}", {"name": name, "digest": manifest.digest})
 
@@ -119,7 +152,7 @@ def verify(
     roost verify churn.bundle --digest 5c1e...
     roost verify churn@stable --registry /srv/models
     """
-    with _refusals_in_one_line():
+    with refusals_in_one_line():
         from registry_client.reference_run import ReferenceRun
         from registry_client.verify import check_contents, read_verified
 
@@ -133,7 +166,7 @@ def verify(
                 )  # fmt: skip
             found = read_verified(Path(target), digest)
         else:
-            version, found = _fetch(registry, target)
+            version, found = fetch(registry, target)
             if digest not in (None, version.digest):
                 raise BadDocument(
                     target, expected=f"digest {digest}", got=f"digest {version.digest}", hint="Check both."
@@ -168,7 +201,7 @@ def push(
     \b
     roost push churn.bundle --registry /srv/models --alias canary
     """
-    with _refusals_in_one_line():
+    with refusals_in_one_line():
         from registry_client.reference_run import ReferenceRun
         from registry_client.verify import check_contents, read_verified
 
@@ -205,11 +238,11 @@ def adopt(
     roost adopt models:/churn/3 --registry http://mlflow:5000
     roost adopt "models:/Churn model/3" --as churn --registry http://mlflow:5000 --alias stable
     """
-    with _refusals_in_one_line():
+    with refusals_in_one_line():
         from registry_client.adopting import adopt as adopt_version
         from registry_client.golden import read_golden
 
-        examples = None if golden is None else read_golden(_read_file(golden, JSON_FILE_BYTES_MAX))
+        examples = None if golden is None else read_golden(read_file(golden, JSON_FILE_BYTES_MAX))
         version, notes = adopt_version(registry, source, name=name, golden=examples, aliases=alias or ())
         for note in notes:
             print(f"roost: {note}", file=sys.stderr)
@@ -232,10 +265,10 @@ def pull(
     \b
     roost pull churn@stable --registry /srv/models --out churn.bundle
     """
-    with _refusals_in_one_line():
+    with refusals_in_one_line():
         from registry_client.bundle import unpack_bundle
 
-        version, found = _fetch(registry, target)
+        version, found = fetch(registry, target)
         unpack_bundle(out, found)
         _say(
             as_json,
@@ -255,7 +288,7 @@ def list_models(
     roost list --registry /srv/models
     roost list churn --registry /srv/models --json
     """
-    with _refusals_in_one_line():
+    with refusals_in_one_line():
         opened = _open_registry(registry)
         names = opened.names() if name is None else (name,)
         versions = [version for each in names for version in opened.versions(each)]
@@ -268,7 +301,7 @@ def list_models(
 
 
 @contextmanager
-def _refusals_in_one_line() -> Iterator[None]:
+def refusals_in_one_line() -> Iterator[None]:
     try:
         yield
     except ArtifactError as refusal:
@@ -292,7 +325,7 @@ def _open_registry(location: str, *, must_exist: bool = True) -> Registry:
     return open_registry(location, must_exist=must_exist)
 
 
-def _fetch(registry: str, target: str) -> tuple[Version, VerifiedBundle]:
+def fetch(registry: str, target: str) -> tuple[Version, VerifiedBundle]:
     """The bundle as the registry has it now: through a cache of its own, so that no older copy hides damage."""
     from registry_client.cache import BundleCache
     from registry_client.registry import parse_target
@@ -303,29 +336,10 @@ def _fetch(registry: str, target: str) -> tuple[Version, VerifiedBundle]:
         return version, opened.fetch(version, BundleCache(Path(folder)))
 
 
-def _read_file(path: Path, bytes_max: int) -> bytes:
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        content = file.read(bytes_max + 1)
-    if len(content) > bytes_max:
-        raise BadDocument(str(path), expected=f"at most {bytes_max} bytes", got=f"{size}", hint="Give a smaller file.")
-    return content
-
-
-def _read_json_object(path: Path) -> dict[str, Any]:
-    from registry_client import canonical_json
-
-    found = canonical_json.parse(_read_file(path, JSON_FILE_BYTES_MAX), str(path))
-    if not isinstance(found, dict):
-        got = canonical_json.type_name(found)
-        raise BadDocument(str(path), expected="an object", got=got, hint="Put it into {}.")
-    return found
-
-
 def _read_lineage(path: Path) -> Lineage:
     from registry_client.manifest import read_lineage
 
-    return read_lineage(_read_json_object(path), str(path))
+    return read_lineage(read_json_object(path), str(path))
 
 
 def _say(as_json: bool, text: str, document: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ import typer
 import typer.main
 
 from registry_client import folder, manifest, registry
+from registry_client.baseline.document import BASELINE_BYTES_MAX, BASELINE_FILE
 from registry_client.golden import GOLDEN_BYTES_MAX, read_golden
 from registry_client.manifest import read_lineage
 from registry_client.onnx_model import MODEL_BYTES_MAX
@@ -36,7 +37,7 @@ def examples() -> list[object]:
 
 def test_every_file_of_a_bundle_is_on_the_page(sound_bundle):
     own = {path.name for path in sound_bundle.iterdir()} - {"card.md"}
-    assert rows("Files").keys() == own | {"others"}
+    assert rows("Files").keys() == own | {BASELINE_FILE, "others"}
 
 
 def test_every_key_of_the_manifest_is_on_the_page(sound_bundle):
@@ -79,6 +80,7 @@ def test_the_limits_on_the_page_are_those_of_the_code():
     assert told == {
         "manifest.json": [manifest.MANIFEST_BYTES_MAX],
         "golden.json": [GOLDEN_BYTES_MAX],
+        "baseline.json": [BASELINE_BYTES_MAX],
         "one file": [manifest.FILE_BYTES_MAX],
         "all files of a bundle": [manifest.BUNDLE_BYTES_MAX],
         "files in the manifest": [manifest.FILES_MAX],
