@@ -12,16 +12,19 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, get_args
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from registry_client.names import ALIAS, MODEL_NAME, VERSION
+from server import webhook_url
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 GIB: Final = 1024 * MIB
 MODELS_MAX: Final = 64  # routes in the plane
+WEBHOOKS_MAX: Final = 16  # a task, a thread and a label of metrics each
 
 LOOPBACK_NAMES: Final = ("localhost", "ip6-localhost")
 MODEL_REFERENCE: Final = re.compile(f"@(?:{ALIAS.pattern})|{VERSION.pattern}")
@@ -30,6 +33,10 @@ ADDRESS_ALLOWED: Final = "host:port, port 0 to 65535"
 MODEL_NAME_ALLOWED: Final = "1 to 100 letters, digits, `.`, `_` or `-`, the first a letter or a digit"
 TRACKING_URI_ALLOWED: Final = "a URI like `sqlite:///mlflow.db` or `http://host:5000`"
 MODEL_REFERENCE_ALLOWED: Final = "`@` and an alias, or a version's number"
+VARIABLE_ALLOWED: Final = "an environment variable's name"
+
+WebhookKind = Literal["rollback", "promote", "quarantine", "incident", "alert", "drift"]
+WEBHOOK_KINDS: Final[tuple[WebhookKind, ...]] = get_args(WebhookKind)
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -85,11 +92,27 @@ def _model_reference(value: str) -> str:
     return value
 
 
+def _variable(value: str) -> str:
+    """The error does not show the value: it may be the secret itself, put into the wrong key."""
+    if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", value, re.ASCII):
+        raise ValueError(f"expected {VARIABLE_ALLOWED}, got another text. The secret itself stands in no setting")
+    return value
+
+
+def _some(value: tuple[WebhookKind, ...]) -> tuple[WebhookKind, ...]:
+    if not value:
+        raise ValueError("expected one kind at least, got none. Remove the webhook instead")
+    return value
+
+
 Address = Annotated[str, AfterValidator(_address)]
 HomePath = Annotated[Path, AfterValidator(Path.expanduser)]
 AdminAddress = Annotated[str, AfterValidator(_admin_address)]
 ModelName = Annotated[str, AfterValidator(_model_name)]
 ModelReference = Annotated[str, AfterValidator(_model_reference)]
+WebhookUrl = Annotated[str, AfterValidator(webhook_url.check_url)]
+WebhookKinds = Annotated[tuple[WebhookKind, ...], AfterValidator(_some)]
+VariableName = Annotated[str, AfterValidator(_variable)]
 
 
 def _within(default: float, low: float, high: float, description: str) -> Any:
@@ -213,6 +236,28 @@ class JudgementSettings(Section):
     age_limit_ms: int = _within(1000, 1, 600_000, "A request in flight for longer counts as timed out")
 
 
+class DriftSettings(Section):
+    """Whether what a model is given, and answers, is still what it was trained on."""
+
+    count: bool = _described(True, "True, False", "Whether rows are counted by bin, for models that have a baseline")
+    days_without_false_alarm: float = _within(90.0, 1.0, 3650.0, "Of one model, on average, for all its detectors")
+    tau: float = _within(0.1, 0.01, 10.0, "PSI that is large enough to matter")
+    rows_min: int = _within(100, 1, 1_000_000, "A window with fewer rows says nothing")
+    season: Literal["learn", "off"] = Field(
+        default="learn",
+        description="Minutes and hours are compared with the same hour of the week, once it is known; or with the "
+        "training reference, at once",
+    )
+    inputs: Literal["off", "alert", "hold"] = Field(
+        default="alert", description="What follows when inputs drift: an alert; a plan that waits, too; nothing"
+    )
+    predictions: Literal["off", "alert", "hold"] = Field(
+        default="alert", description="What follows when predictions drift"
+    )
+    cool_down_s: float = _within(3600.0, 0.0, 604_800.0, "Between two alerts of the same signal")
+    dry_run: bool = _described(False, "True, False", "Whether alerts are told only, and nothing is held")
+
+
 class TrialSettings(Section):
     """What a new artifact, and a canary's runs, may take."""
 
@@ -224,6 +269,45 @@ class TrialSettings(Section):
     watchdog_ms: int = _within(1000, 10, 600_000, "A canary's run that is longer, and longer than expected, is ended")
     watchdog_multiple: float = _within(20.0, 2.0, 1000.0, "How many times its expected time a run may take")
     watchdog_grace_ms: int = _within(1000, 10, 60_000, "For a run that was ended to end, before the worker is replaced")
+
+
+class WebhookSettings(Section):
+    """A receiver of events over HTTP. Its secret is no setting: this says where it is found."""
+
+    name: ModelName = Field(
+        description="As logs, alerts and metrics call it", json_schema_extra={"allowed": MODEL_NAME_ALLOWED}
+    )
+    url: WebhookUrl = Field(
+        description="Where events are posted; no more than its host is ever shown",
+        json_schema_extra={"allowed": webhook_url.ALLOWED},
+    )
+    events: WebhookKinds = _described(
+        WEBHOOK_KINDS, f"a list of {', '.join(WEBHOOK_KINDS)}", "The kinds of events that it gets"
+    )
+    secret_file: HomePath | None = _described(None, "a path", "The secret that signs; read at each attempt")
+    secret_variable: VariableName | None = _described(
+        None, VARIABLE_ALLOWED, "The variable that holds the secret, in place of a file"
+    )
+    plain_http_allowed: bool = _described(
+        False, "True, False", "Whether events may leave this machine unencrypted, to an `http://` address"
+    )
+    timeout_s: float = _within(10.0, 0.1, 60.0, "For an attempt, from looking the host up to the answer's headers")
+    attempts_max: int = _within(30, 1, 1000, "Attempts to deliver an event before it is dropped")
+    age_max_s: float = _within(86_400.0, 1.0, 604_800.0, "An event that waits for longer is dropped")
+    queue_max: int = _within(256, 10, 10_000, "Events that wait; over it the oldest of the least important is dropped")
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if (self.secret_file is None) == (self.secret_variable is None):
+            got = "none" if self.secret_file is None else "both"
+            raise ValueError(f"expected one of secret_file and secret_variable for {self.name!r}, got {got}")
+        parts = urlsplit(self.url)
+        if parts.scheme == "http" and not self.plain_http_allowed and not is_loopback(parts.hostname or ""):
+            raise ValueError(
+                f"expected https beyond this machine for {self.name!r}, got http for {parts.netloc!r}. "
+                "Use https, or set plain_http_allowed where everybody on the way may read the events"
+            )
+        return self
 
 
 class ModelSettings(Section):
@@ -254,15 +338,18 @@ class Settings(Section):
     registry: RegistrySettings = Field(default_factory=RegistrySettings)
     lifecycle: LifecycleSettings = Field(default_factory=LifecycleSettings)
     judgement: JudgementSettings = Field(default_factory=JudgementSettings)
+    drift: DriftSettings = Field(default_factory=DriftSettings)
     trial: TrialSettings = Field(default_factory=TrialSettings)
+    webhooks: tuple[WebhookSettings, ...] = ()
     models: tuple[ModelSettings, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        names = [model.name for model in self.models]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"models: expected every name once, got {', '.join(twice)} twice")
+        for section, entries in (("models", self.models), ("webhooks", self.webhooks)):
+            names = [entry.name for entry in entries]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"{section}: expected every name once, got {', '.join(twice)} twice")
         referring = [model.name for model in self.models if model.onnx is None]
         if referring and self.registry.location is None:
             raise ValueError(
@@ -273,6 +360,8 @@ class Settings(Section):
             raise ValueError("registry.mlflow: expected one registry, got registry.path as well. Remove one of them")
         if len(self.models) > MODELS_MAX:
             raise ValueError(f"models: expected at most {MODELS_MAX}, got {len(self.models)}. Start a second server")
+        if len(self.webhooks) > WEBHOOKS_MAX:
+            raise ValueError(f"webhooks: expected at most {WEBHOOKS_MAX}, got {len(self.webhooks)}. Let one pass on")
         limits = self.limits
         for key in ("reply_bytes_per_connection_max", "assembling_bytes_per_connection_max"):
             if getattr(limits, key) < limits.message_bytes_max:
@@ -293,6 +382,10 @@ class Settings(Section):
         return self
 
 
+LISTS: Final[dict[str, type[Section]]] = {"webhooks": WebhookSettings, "models": ModelSettings}
+"""Sections that are lists of tables: their keys are written as `models[].name`."""
+
+
 @dataclass(frozen=True)
 class SettingsField:
     """A key as people see it: `default` and `allowed` are the texts of the configuration page."""
@@ -304,10 +397,10 @@ class SettingsField:
 
 
 def settings_fields() -> Iterator[SettingsField]:
-    """Every key, in the order of the sections. A model's keys come last, as `models[].name` and so on."""
+    """Every key, in the order of the sections. The lists come last, as `models[].name` and so on."""
     for section, field in Settings.model_fields.items():
-        if section == "models":
-            yield from _fields_of("models[]", ModelSettings)
+        if section in LISTS:
+            yield from _fields_of(f"{section}[]", LISTS[section])
         else:
             model = field.annotation
             assert isinstance(model, type), section
@@ -322,6 +415,8 @@ def _fields_of(section: str, model: type[Section]) -> Iterator[SettingsField]:
 
 
 def _text(default: object) -> str:
+    if isinstance(default, tuple):
+        return ", ".join(map(str, default))
     return "none" if default is None else f"{default:g}" if isinstance(default, float) else str(default)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from registry_client.baseline.document import Baseline
 from registry_client.bundle import write_bundle
 from registry_client.manifest import Lineage
 from registry_client.onnx_model import read_onnx
@@ -61,7 +62,9 @@ class Versions:
         self.factors: list[int] = [0]  # by version; there is none 0
         self.digests: list[str] = [""]
 
-    def push(self, model_bytes: bytes, factor: int, aliases: tuple[str, ...] = ()) -> int:
+    def push(
+        self, model_bytes: bytes, factor: int, aliases: tuple[str, ...] = (), baseline: Baseline | None = None
+    ) -> int:
         """One more version, its number. factor: of its right answers."""
         number = len(self.factors)
         model = read_onnx(model_bytes)
@@ -72,6 +75,7 @@ class Versions:
             model_bytes=model_bytes,
             golden=record_golden(model, rows=2),
             lineage=Lineage(parameters={"number": number}),
+            baseline=baseline,
         )
         pushed = open_registry(self.location).push(bundle, aliases=aliases)
         assert int(pushed.version) == number, (pushed.version, number)

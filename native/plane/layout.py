@@ -27,6 +27,7 @@ from native.plane.routing import (
     CELLS,
     HUNG_COUNT,
     ROUTING_WORDS,
+    SEATS_MAX,
     STATES,
     WORKER_ROUTING_WORDS,
 )
@@ -34,7 +35,7 @@ from native.plane.routing import (
 Words = npt.NDArray[np.int64]
 
 MAGIC: Final = int.from_bytes(b"ROOSTPLN", "little")
-LAYOUT_VERSION: Final = 3
+LAYOUT_VERSION: Final = 4
 WORKERS_MAX: Final = 64
 WORD_BYTES: Final = 8
 CACHE_LINE_BYTES: Final = 64
@@ -71,10 +72,26 @@ HEADER_WORDS: Final = 2 * LINE_WORDS
 WORKER_ROUTING_AT: Final = HEADER_WORDS + -(-COUNTERS_LENGTH // LINE_WORDS) * LINE_WORDS
 BLOCK_WORDS: Final = WORKER_ROUTING_AT + WORKER_ROUTING_WORDS
 ROUTING_AT: Final = PLANE_WORDS + WORKERS_MAX * BLOCK_WORDS
-PLANE_TOTAL_BYTES: Final = (ROUTING_AT + ROUTING_WORDS) * WORD_BYTES
+
+# Behind all that, for each worker that there is and each seat: rows by bin (native.plane.drift). Memory only where rows
+# are counted, so that a seat has room for the widest baseline.
+DRIFT_AT: Final = ROUTING_AT + ROUTING_WORDS
+DRIFT_BINS_MAX: Final = 16_384
+DRIFT_BUCKETS: Final = 16
+DRIFT_SIDES: Final = 2  # MAIN and TRIAL: one batch at a time runs on each
+DRIFT_HEADER_WORDS: Final = LINE_WORDS
+DRIFT_SEAT_WORDS: Final = DRIFT_HEADER_WORDS + DRIFT_SIDES * DRIFT_BUCKETS * DRIFT_BINS_MAX
+DRIFT_WORKER_WORDS: Final = SEATS_MAX * DRIFT_SEAT_WORDS
+
+
+def plane_bytes(workers: int) -> int:
+    """The size of a plane for so many workers."""
+    return (DRIFT_AT + workers * DRIFT_WORKER_WORDS) * WORD_BYTES
+
 
 assert PLANE_WORDS % LINE_WORDS == 0, "blocks must start on a cache line"
 assert BLOCK_WORDS % LINE_WORDS == 0, "two workers must never write one cache line"
+assert DRIFT_AT % LINE_WORDS == 0 == DRIFT_SEAT_WORDS % LINE_WORDS, "two workers must never write one cache line"
 assert HEADER_RESTARTS >= LINE_WORDS > HEADER_SEQUENCE, "parent and worker must not write one cache line"
 assert PLANE_CONTROL_READY // LINE_WORDS > PLANE_CONTROL_RESTARTS // LINE_WORDS, "control has a line of its own"
 
@@ -147,7 +164,8 @@ class Plane:
         self._memory = memory
         whole: Words = np.frombuffer(memory, dtype=np.int64)
         self.words: Words = whole[:PLANE_WORDS]
-        self.routing: Words = whole[ROUTING_AT:]
+        self.routing: Words = whole[ROUTING_AT:DRIFT_AT]
+        self._drift: Words = whole[DRIFT_AT:]
         self._blocks = tuple(_block(whole, index) for index in range(WORKERS_MAX))
 
     @classmethod
@@ -155,12 +173,13 @@ class Plane:
         """A new plane, zeroed and sealed. The descriptor is close-on-exec: pass it on by name (`pass_fds`)."""
         assert 1 <= workers <= WORKERS_MAX, workers
         fd = os.memfd_create("roost-plane", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        os.ftruncate(fd, PLANE_TOTAL_BYTES)
+        size = plane_bytes(workers)
+        os.ftruncate(fd, size)
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-        plane = cls(fd, mmap.mmap(fd, PLANE_TOTAL_BYTES))
+        plane = cls(fd, mmap.mmap(fd, size))
         plane.words[PLANE_VERSION] = LAYOUT_VERSION
         plane.words[PLANE_DIGEST] = _digest_word()
-        plane.words[PLANE_BYTES] = PLANE_TOTAL_BYTES
+        plane.words[PLANE_BYTES] = size
         plane.words[PLANE_WORKERS] = workers
         plane.words[PLANE_MAGIC] = MAGIC
         return plane
@@ -169,9 +188,9 @@ class Plane:
     def attach(cls, fd: int) -> Plane:
         """Maps an inherited plane, after checking that it is one and that both builds agree on its layout."""
         size = os.fstat(fd).st_size
-        if size != PLANE_TOTAL_BYTES:
-            raise PlaneMismatch(_mismatch("size", f"{PLANE_TOTAL_BYTES} bytes", f"{size}"))
-        plane = cls(fd, mmap.mmap(fd, PLANE_TOTAL_BYTES))
+        if size < plane_bytes(1):
+            raise PlaneMismatch(_mismatch("size", f"at least {plane_bytes(1)} bytes", f"{size}"))
+        plane = cls(fd, mmap.mmap(fd, size))
         wanted = {
             "magic": (PLANE_MAGIC, MAGIC),
             "layout version": (PLANE_VERSION, LAYOUT_VERSION),
@@ -182,11 +201,21 @@ class Plane:
             if found != expected:
                 unsigned = (1 << 64) - 1
                 raise PlaneMismatch(_mismatch(field, f"{expected & unsigned:#x}", f"{found & unsigned:#x}"))
+        if size != plane_bytes(plane.workers):
+            expected_size = f"{plane_bytes(plane.workers)} bytes for {plane.workers} workers"
+            raise PlaneMismatch(_mismatch("size", expected_size, f"{size}"))
         return plane
 
     def block(self, index: int) -> WorkerBlock:
         """The block of the worker with this index."""
         return self._blocks[index]
+
+    def drift(self, worker: int, seat: int) -> Words:
+        """int64[DRIFT_SEAT_WORDS]: what a worker counts of a seat's rows; see `native.plane.drift`."""
+        assert 0 <= worker < self.workers, worker
+        assert 0 <= seat < SEATS_MAX, seat
+        start = worker * DRIFT_WORKER_WORDS + seat * DRIFT_SEAT_WORDS
+        return self._drift[start : start + DRIFT_SEAT_WORDS]
 
     @property
     def workers(self) -> int:
@@ -207,11 +236,6 @@ def _block(whole: Words, index: int) -> WorkerBlock:
 
 def _digest_word() -> int:
     return int.from_bytes(TABLE_DIGEST[:WORD_BYTES], "little", signed=True)
-
-
-def _hexadecimal(word: int) -> str:
-    """A word without a sign."""
-    return f"{word & (1 << 64) - 1:#x}"
 
 
 def _mismatch(field: str, expected: str, got: str) -> str:

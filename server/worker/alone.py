@@ -46,8 +46,8 @@ class AloneRuns:
         for end in self._ends:
             end()
 
-    async def run(self, seat: int, size: int, run: Callable[[], T], end: Callable[[], None]) -> T:
-        """The result of `run()`, in the thread of the side that the seat is on as its turn comes.
+    async def run(self, seat: int, size: int, run: Callable[[int], T], end: Callable[[], None]) -> T:
+        """The result of `run(side)`, in the thread of the side that the seat is on as its turn comes.
 
         size: elements of the inputs, which its time is expected from. end: ends it from another thread.
         Raises TookTooLong, and NoTraffic where no route sends anything to the seat any more: it has not been run then.
@@ -63,7 +63,7 @@ class AloneRuns:
         work, timed = self._prepared(seat, size, run, end, MAIN)
         return await self._ended(seat, size, self._sides[MAIN].start_unwatched(work, timed), None, end)
 
-    async def _tried(self, seat: int, size: int, run: Callable[[], T], end: Callable[[], None]) -> T:
+    async def _tried(self, seat: int, size: int, run: Callable[[int], T], end: Callable[[], None]) -> T:
         """A canary's, whose turn it is: gives the turn back."""
         try:
             work, timed = self._prepared(seat, size, run, end, TRIAL)
@@ -83,14 +83,14 @@ class AloneRuns:
         return int(self._memory.seats[seat]["role"])
 
     def _prepared(
-        self, seat: int, size: int, run: Callable[[], T], end: Callable[[], None], side: int
+        self, seat: int, size: int, run: Callable[[int], T], end: Callable[[], None], side: int
     ) -> tuple[Work, Callable[[], tuple[T, int]]]:
         def timed() -> tuple[T, int]:
             # In the thread, behind what came before: routes may have moved meanwhile.
             if self._role(seat) not in ROLES[side]:
                 raise NoTraffic
             started_ns = time.monotonic_ns()
-            result = run()
+            result = run(side)
             return result, time.monotonic_ns() - started_ns
 
         generation = int(self._memory.seats[seat]["generation"])

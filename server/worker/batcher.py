@@ -49,6 +49,7 @@ from native.route.layout import MAIN, TRIAL
 from native.route.outcomes import count_outcome
 from server.settings import BatchingSettings, TrialSettings
 from server.worker.costs import CostModel
+from server.worker.counting import RowCounter
 from server.worker.models.bindings import Bindings, Run
 from server.worker.models.served import ServedModel
 from server.worker.python_callers import PythonCallers
@@ -81,6 +82,7 @@ class Place:
     generation: int
     rows_max: int
     bindings: Bindings
+    counter: RowCounter | None = None
     costs: CostModel = field(default_factory=CostModel)
 
 
@@ -134,7 +136,7 @@ class BatchLoop:
     def put(self, seat: int, generation: int, model: ServedModel) -> None:
         """Batches of this seat are its model's from now on."""
         rows_max = self._memory.directory.model(seat).max_rows
-        self._places[seat] = Place(generation, rows_max, model.session.bindings())
+        self._places[seat] = Place(generation, rows_max, model.session.bindings(), model.counter)
         self._models[seat] = model
 
     def remove(self, seat: int) -> None:
@@ -203,6 +205,8 @@ class BatchLoop:
         if run is None:
             run = self._bound(arena, seat, rows)
             place = self._place(run_as)
+        if place.counter is not None:
+            place.counter.note(self._words, MAIN, arena)
         if cost_ns <= self._inline_ns_max:
             running = self._running_words
             running[RUNNING_MAIN_GENERATION] = place.generation
@@ -251,10 +255,16 @@ class BatchLoop:
     def _run_in_thread(self, arena: int, seat: int, rows: int, run: Run, side: int) -> None:
         place = self._place(seat)
 
+        if place.counter is not None and side == TRIAL:
+            place.counter.note(self._words, side, arena)
+
         def timed() -> tuple[Exception | None, int]:
             started_ns = time.monotonic_ns()
             failure = run()
-            return failure, time.monotonic_ns() - started_ns
+            elapsed_ns = time.monotonic_ns() - started_ns
+            if failure is None and place.counter is not None:
+                place.counter.count(self._words, side, arena, 0, rows)
+            return failure, elapsed_ns
 
         def done(future: asyncio.Future[tuple[Exception | None, int]]) -> None:
             self._note_running(side, False)
@@ -284,6 +294,11 @@ class BatchLoop:
         place = self._places[stable] if stable != NO_SEAT else None
         return expected_ns if place is None else max(expected_ns, place.costs.predict_ns(rows))
 
+    def _offer_shadow(self, seat: int, arena: int, rows: int, where: int) -> None:
+        counter = self._place(seat).counter
+        buckets = None if counter is None else counter.buckets(TRIAL if where == BATCHES_TRIAL else MAIN, rows)
+        self._shadows.offer(seat, arena, rows, buckets, not self._trial_running, self.wake)
+
     def _note_shadow(self, is_running: bool) -> None:
         """A shadow's run begins, or has ended: it has the thread for trials."""
         self._trial_running = is_running
@@ -297,16 +312,23 @@ class BatchLoop:
     def _finish(self, arena: int, seat: int, rows: int, elapsed_ns: int, failure: Exception | None, where: int) -> None:
         """A batch has run: its callers are told. One that failed is run again, each request by itself."""
         if failure is None:
-            self._place(seat).costs.observe(rows, elapsed_ns)
+            place = self._place(seat)
+            place.costs.observe(rows, elapsed_ns)
+            # What ran in a thread was counted there. Here it costs nobody's answer any time.
+            counter = place.counter if where == BATCHES_INLINE else None
             if self.callers.came or self.answers is None:
                 if self._peek[LANE_SHADOWS]:
-                    self._shadows.offer(seat, arena, rows, not self._trial_running, self.wake)
+                    self._offer_shadow(seat, arena, rows, where)
+                if counter is not None:
+                    counter.count(self._words, MAIN, arena, 0, rows)
                 self._tell(arena, seat, where, {})
             else:
                 # The fast lane's every batch: nothing here but what it takes.
                 self.answers.answer_batch(arena)
                 if self._peek[LANE_SHADOWS]:
-                    self._shadows.offer(seat, arena, rows, not self._trial_running, self.wake)
+                    self._offer_shadow(seat, arena, rows, where)
+                if counter is not None:
+                    counter.count(self._words, MAIN, arena, 0, rows)
                 self._release(arena, where)
             return
         slots = self._memory.arena_requests(arena)
@@ -328,6 +350,8 @@ class BatchLoop:
                 failure = place.bindings.bind_rows(first, rows, *columns)()
                 if failure is not None:
                     failures[slot] = failure
+                elif place.counter is not None:
+                    place.counter.count(self._words, side, arena, first, rows)
             return failures
 
         def done(future: asyncio.Future[dict[int, Exception]]) -> None:

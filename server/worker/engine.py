@@ -25,6 +25,7 @@ from registry_client.tensors import TensorSpec
 from server.settings import BatchingSettings, TrialSettings
 from server.worker.alone import AloneRuns
 from server.worker.batcher import BatchLoop
+from server.worker.counting import RowCounter
 from server.worker.models.fitting import ARENAS_MIN, fit, row_bytes
 from server.worker.models.served import ServedModel
 from server.worker.models.table import ModelTable
@@ -69,15 +70,27 @@ class Engine:
         )
         self._alone = AloneRuns(self.memory, self.batches.sides)
         self._age_limit_ns = AGE_LIMIT_NS
+        self._drift: Callable[[int], Words] | None = None
+        self._seed = 0
         self._counts = counts
         self._strain: Strain | None = None
         for seat, model in enumerate(models):
             self._connect(seat, 1, model)
 
     def attach(
-        self, table: ModelTable, plane_routing: Words, worker_routing: Words, seed: int, age_limit_ms: int
+        self,
+        table: ModelTable,
+        plane_routing: Words,
+        worker_routing: Words,
+        seed: int,
+        age_limit_ms: int,
+        drift: Callable[[int], Words] | None = None,
     ) -> None:
-        """From now on the plane's routes decide who answers, and what becomes of calls is counted as evidence."""
+        """From now on the plane's routes decide who answers, and what becomes of calls is counted as evidence.
+
+        drift: by seat, where this worker counts rows by bin; without it, none are.
+        """
+        self._drift, self._seed = drift, seed
         self.memory.attach_routes(plane_routing, worker_routing, seed)
         self._age_limit_ns = age_limit_ms * 1_000_000
         self.memory.fill_words({LANE_AGE_LIMIT_NS: self._age_limit_ns})
@@ -130,6 +143,11 @@ class Engine:
     def _connect(self, seat: int, generation: int, model: ServedModel) -> None:
         model.runner = _RunsOfSeat(self._alone, seat)
         model.count = self._count
+        if model.baseline is not None and self._drift is not None:
+            rows_max, region = model.max_batch_size, self._drift(seat)
+            model.counter = RowCounter(
+                model.baseline, model.signature, region, generation, rows_max, self._seed ^ generation
+            )
         if self.memory.directory.kernel_ok(seat):
             model.batcher = Batcher(self.batches.callers, seat)
             self.batches.put(seat, generation, model)
@@ -161,7 +179,7 @@ class _RunsOfSeat:
         self._alone = alone
         self._seat = seat
 
-    async def run(self, work: Callable[[], T], size: int, end: Callable[[], None]) -> T:
+    async def run(self, work: Callable[[int], T], size: int, end: Callable[[], None]) -> T:
         return await self._alone.run(self._seat, size, work, end)
 
 

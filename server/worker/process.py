@@ -60,7 +60,8 @@ async def serve(spec: WorkerSpec, publisher: Publisher, plane: Plane) -> int:
     engine = Engine([], settings.batching, publisher.counts, publisher.publish, make, settings.trial)
     block = plane.block(spec.index)
     seed = spec.index << 32 | spec.generation
-    engine.attach(table, plane.routing, block.routing, seed, settings.judgement.age_limit_ms)
+    drift = functools.partial(plane.drift, spec.index) if settings.drift.count else None
+    engine.attach(table, plane.routing, block.routing, seed, settings.judgement.age_limit_ms, drift)
     seats = Seats(settings, plane, spec.index, engine, table, restarted=spec.generation > 1)
     elsewhere = functools.partial(connections_elsewhere, plane, spec.index)
     publishing = loop.create_task(_publish_regularly(publisher))

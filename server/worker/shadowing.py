@@ -12,11 +12,13 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from native.batch.memory import BatchMemory
 from native.lane.layout import LANE_QUEUED_ROWS
 from native.plane.routing import EVENT_ERROR, EVENT_NONE, EVENT_TIMEOUT, NO_SEAT
+from native.route.layout import TRIAL
 from native.route.outcomes import count_shadow, publish_evidence
 from server.worker.models.bindings import RunOptions
 from server.worker.models.finite import rows_not_finite
@@ -25,6 +27,7 @@ from server.worker.sides import Side, Work
 from server.worker.status import StatusError
 
 Array = npt.NDArray[Any]
+Buckets = npt.NDArray[np.uint8]
 
 log = logging.getLogger("roost.worker")
 
@@ -52,10 +55,13 @@ class Shadows:
     def running(self) -> bool:
         return self._options is not None
 
-    def offer(self, seat: int, arena: int, rows: int, is_free: bool, done: Callable[[], None]) -> None:
+    def offer(
+        self, seat: int, arena: int, rows: int, buckets: Buckets | None, is_free: bool, done: Callable[[], None]
+    ) -> None:
         """A batch of this seat's has been answered: its model's shadow may run it, too. done: when that has ended.
 
-        is_free: whether the thread for trials is. Rows that are not taken are counted as skipped.
+        buckets: uint8[rows], whose the rows are, where the stable counted them. is_free: whether the thread for trials
+        is. Rows that are not taken are counted as skipped.
         """
         route = self._memory.routes[self._memory.directory.route_of(seat)]
         shadow, weight_epoch = int(route["shadow"]), int(route["weight_epoch"])
@@ -67,7 +73,7 @@ class Shadows:
         columns, _outputs = self._memory.arena_columns(arena)
         names = [tensor.name for tensor in self._memory.directory.model(seat).inputs]
         inputs = {name: column[:rows].copy() for name, column in zip(names, columns, strict=True)}
-        self._begin(shadow, weight_epoch, inputs, rows, done)
+        self._begin(shadow, weight_epoch, inputs, rows, buckets, done)
 
     def give_way(self) -> None:
         """A canary's batch waits: what a shadow runs is ended."""
@@ -76,7 +82,13 @@ class Shadows:
             self._options.terminate()
 
     def _begin(
-        self, seat: int, weight_epoch: int, inputs: dict[str, Array], rows: int, done: Callable[[], None]
+        self,
+        seat: int,
+        weight_epoch: int,
+        inputs: dict[str, Array],
+        rows: int,
+        buckets: Buckets | None,
+        done: Callable[[], None],
     ) -> None:
         model = self._models[seat]
         options = self._options = model.session.run_options()
@@ -88,6 +100,9 @@ class Shadows:
                 outputs = model.session.run(inputs, options)
             except StatusError:
                 return EVENT_ERROR, 0
+            # Rows of which nobody knows whose they are would be taken for strangers': they are left out.
+            if model.counter is not None and buckets is not None:
+                model.counter.count_arrays(TRIAL, {**inputs, **outputs}, buckets)
             return EVENT_NONE, rows_not_finite(model.signature.outputs, outputs, rows)
 
         def ended(future: asyncio.Future[tuple[int, int]]) -> None:

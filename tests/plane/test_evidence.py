@@ -19,7 +19,7 @@ from native.plane.evidence import (
     private_cells,
     publish_cell,
 )
-from native.plane.layout import PLANE_TOTAL_BYTES, ROUTING_AT, Plane
+from native.plane.layout import ROUTING_AT, Plane, plane_bytes
 from native.plane.routing import (
     CELL_ERRORS,
     CELL_GENERATION,
@@ -146,7 +146,7 @@ def test_no_models_keys_lie_among_anothers_or_beyond_the_plane(plane: Plane) -> 
 def test_a_key_that_is_known_is_only_read(plane: Plane, note: Callable[[np.ndarray, int, int], int]) -> None:
     """A write, be it of the bits that are there, would take the cache line from every other worker at each request."""
     assert note(plane.routing, 0, 5) == 1
-    with mmap.mmap(plane.fd, PLANE_TOTAL_BYTES, prot=mmap.PROT_READ) as memory:
+    with mmap.mmap(plane.fd, plane_bytes(plane.workers), prot=mmap.PROT_READ) as memory:
         address = np.frombuffer(memory, np.int64)[ROUTING_AT:].ctypes.data
         # Writeable to numpy and Numba, but not to the machine.
         routing = np.ctypeslib.as_array((ctypes.c_int64 * ROUTING_WORDS).from_address(address))

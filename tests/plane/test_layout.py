@@ -12,12 +12,12 @@ from native.plane.layout import (
     HEADER_SEQUENCE,
     PLANE_DIGEST,
     PLANE_MAGIC,
-    PLANE_TOTAL_BYTES,
     PLANE_VERSION,
     WORKERS_MAX,
     Plane,
     PlaneMismatch,
     WorkerState,
+    plane_bytes,
 )
 from native.plane.seqlock import publish
 
@@ -57,13 +57,13 @@ def test_a_plane_of_another_build_is_refused(plane: Plane, word: int) -> None:
 
 def test_a_descriptor_of_another_size_is_refused() -> None:
     fd = os.memfd_create("short")
-    os.ftruncate(fd, PLANE_TOTAL_BYTES - 8)
+    os.ftruncate(fd, plane_bytes(1) - 8)
     with pytest.raises(PlaneMismatch, match="size: expected"):
         Plane.attach(fd)
     os.close(fd)
 
 
-@pytest.mark.parametrize("size", [0, PLANE_TOTAL_BYTES * 2])
+@pytest.mark.parametrize("size", [0, plane_bytes(1) * 2])
 def test_nobody_can_change_the_size(plane: Plane, size: int) -> None:
     with pytest.raises(PermissionError):
         os.ftruncate(plane.fd, size)

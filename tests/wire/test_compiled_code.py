@@ -76,7 +76,7 @@ def test_no_kernel_allocates_or_raises(tmp_path: Path) -> None:
     assert offences.pop("planted_allocation"), "the alarm for allocations does not ring"
     assert offences.pop("planted_exception"), "the alarm for exceptions does not ring"
     assert offences.pop("planted_callback"), "the alarm for exceptions in callbacks does not ring"
-    assert {name.split(".")[1] for name in offences} >= {"wire", "lane", "batch", "http2", "plane"}
+    assert {name.split(".")[1] for name in offences} >= {"wire", "lane", "batch", "http2", "plane", "drift"}
     assert "native.http2.callbacks.on_header" in offences, "callbacks are missing"
     assert len(offences) > 90, "kernels are missing"
     assert min(map(len, code.values())) > 1000, "some code was not to be seen"
@@ -99,7 +99,8 @@ planted_index(np.zeros(4, np.uint8), 4)
 def test_no_kernel_leaves_its_arrays(tmp_path: Path) -> None:
     planted = run(["-c", PLANTED_INDEX], tmp_path, NUMBA_BOUNDSCHECK="1")
     assert "IndexError" in planted.stderr, "bounds are not checked at all"
-    tests = ["-m", "pytest", "-q", "-k", "compiled or planted", "tests/wire/test_kernels_and_oracles.py"]
+    tests = ["-m", "pytest", "-q", "-k", "compiled or planted or oracle_does", "tests/wire/test_kernels_and_oracles.py"]
+    tests.append("tests/drift/test_counting_kernels.py")
     finished = run(tests, tmp_path, NUMBA_BOUNDSCHECK="1")
     assert finished.returncode == 0, finished.stdout
 

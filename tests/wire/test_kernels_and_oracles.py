@@ -53,6 +53,7 @@ HELD_ELSEWHERE = {
     "native.route": "tests/route",
     "native.http2": "tests/http2/test_streams.py",
     "native.ort": "tests/ort",
+    "native.drift": "tests/drift",
 }
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from registry_client.baseline.document import Baseline
 from registry_client.cache import BundleCache
 from registry_client.errors import ArtifactError, UnservableModel, VerificationFailed
 from registry_client.folder import FolderRegistry
@@ -51,6 +52,7 @@ class Source:
     model: OnnxModel
     golden: Golden | None = None
     tolerance: Tolerance = field(default_factory=Tolerance)
+    baseline: Baseline | None = None
 
 
 def load_model(wanted: ModelSettings, settings: Settings, pin: ModelPin | None = None) -> ServedModel:
@@ -92,6 +94,7 @@ def build_model(name: str, source: Source, max_batch_size: int) -> ServedModel:
         batching_note=reason or "",
         session=session,
         max_batch_size=max_batch_size,
+        baseline=source.baseline,
     )
 
 
@@ -165,4 +168,4 @@ def _bundle_source(version: str, bundle: VerifiedBundle) -> Source:
     model = read_onnx(bundle.model_bytes)
     if bundle.manifest.class_labels is not None:
         model = replace(model, class_labels=bundle.manifest.class_labels)
-    return Source(version, bundle.digest, model, bundle.golden(), bundle.manifest.tolerance)
+    return Source(version, bundle.digest, model, bundle.golden(), bundle.manifest.tolerance, bundle.baseline())

@@ -16,7 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from native.plane.routing import EVENT_ERROR, EVENT_NON_FINITE, EVENT_NONE, EVENT_TIMEOUT, NO_SEAT
+from native.route.layout import MAIN
+from registry_client.baseline.document import Baseline
 from registry_client.tensors import Signature
+from server.worker.counting import RowCounter, bucket_of_call
 from server.worker.models.finite import all_finite
 from server.worker.models.session import OnnxSession
 from server.worker.routing import Routed
@@ -33,9 +36,9 @@ TIMER_NS = 5_000_000
 
 
 class Runs(Protocol):
-    """Where work is run. size: elements of the inputs; end: ends it, from another thread."""
+    """Where work is run, told its side. size: elements of the inputs; end: ends it, from another thread."""
 
-    async def run(self, work: Callable[[], T], size: int, end: Callable[[], None]) -> T: ...
+    async def run(self, work: Callable[[int], T], size: int, end: Callable[[], None]) -> T: ...
 
 
 class Batches(Protocol):
@@ -56,8 +59,8 @@ class Counts(Protocol):
 class ServedModel:
     """digest: sha256 in hex of the artifact. batching_note: why not, or "".
 
-    `runner`, `batcher` and `count` are put in place by the engine before calls come. `running` counts calls that run by
-    themselves: the session stays as long as there are any.
+    `runner`, `batcher`, `count` and `counter` are put in place by the engine before calls come. `running` counts calls
+    that run by themselves: the session stays as long as there are any.
     """
 
     name: str
@@ -70,9 +73,11 @@ class ServedModel:
     batching_note: str
     session: OnnxSession
     max_batch_size: int = 1024
+    baseline: Baseline | None = None
     runner: Runs | None = None
     batcher: Batches | None = None
     count: Counts | None = None
+    counter: RowCounter | None = None
     seat: int = NO_SEAT
     running: int = 0
 
@@ -112,7 +117,7 @@ class ServedModel:
     ) -> dict[str, Array]:
         """Runs a call by itself. One that was never begun says nothing about the model, and is not counted."""
         started_ns = time.monotonic_ns()
-        run = _Run(self.session, inputs, deadline_ns)
+        run = _Run(self.session, inputs, deadline_ns, self.counter, routed)
         event = EVENT_NONE
         self.running += 1
         try:
@@ -137,7 +142,7 @@ class ServedModel:
 
     async def _run_alone(self, run: _Run) -> dict[str, Array]:
         if self.runner is None:
-            return run()
+            return run(MAIN)
         return await self.runner.run(run, run.size, run.end)
 
     async def _in_chunks(
@@ -167,19 +172,31 @@ class ServedModel:
 class _Run:
     """One call's run, to be made in a thread."""
 
-    def __init__(self, session: OnnxSession, inputs: Mapping[str, Array], deadline_ns: int | None) -> None:
+    def __init__(
+        self,
+        session: OnnxSession,
+        inputs: Mapping[str, Array],
+        deadline_ns: int | None,
+        counter: RowCounter | None,
+        routed: Routed | None,
+    ) -> None:
         self._session = session
+        self._counter = counter
+        self._routed = routed
         self._inputs = inputs
         self._deadline_ns = deadline_ns
         self._options = session.run_options()
         self.size = sum(array.size for array in inputs.values())
         self.begun = False
 
-    def __call__(self) -> dict[str, Array]:
+    def __call__(self, side: int) -> dict[str, Array]:
         if self.is_late():
             raise deadline_exceeded("while it waited for the runner")
         self.begun = True
-        return self._session.run(self._inputs, self._options)
+        outputs = self._session.run(self._inputs, self._options)
+        if self._counter is not None:
+            self._counter.count_arrays(side, {**self._inputs, **outputs}, bucket_of_call(self._routed))
+        return outputs
 
     def is_late(self, early_ns: int = 0) -> bool:
         """Whether its caller's time is up, or will be in so many nanoseconds."""

@@ -1,0 +1,279 @@
+"""Counting a batch's rows by bin: `bin = targets[sum(value > threshold)]`, over a copy of one column at a time.
+
+Used by the worker once per batch, on the loop or in the thread in which the batch ran. The sums vectorise, where a
+search for the bin does not: about 1 ns a value and ten thresholds, beside as much for copying and adding up.
+Always: a batch whose tensors or rows don't fit the program is not counted at all. Oracle: tests/oracles/binning.py.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import carray
+
+from native.batch.layout import ARENA
+from native.drift.layout import (
+    ARGMAX,
+    CHUNK,
+    FEATURE_BINS_AT,
+    FEATURE_ELEMENT,
+    FEATURE_TARGETS_AT,
+    FEATURE_TENSOR,
+    FEATURE_THRESHOLDS,
+    FEATURE_THRESHOLDS_AT,
+    FEATURE_WORDS,
+    PROGRAM_BINS,
+    PROGRAM_BUCKETS,
+    PROGRAM_COUNTS,
+    PROGRAM_EVERY,
+    PROGRAM_FEATURE_COUNT,
+    PROGRAM_FEATURES,
+    PROGRAM_INPUT_TENSORS,
+    PROGRAM_ROWS_MAX,
+    PROGRAM_SCRATCH,
+    PROGRAM_STATE,
+    PROGRAM_TARGET_COUNT,
+    PROGRAM_TARGETS,
+    PROGRAM_TENSOR_COUNT,
+    PROGRAM_TENSORS,
+    PROGRAM_THRESHOLD_COUNT,
+    PROGRAM_THRESHOLDS,
+    PROGRAM_THRESHOLDS_32,
+    PROGRAM_WORDS,
+    SCRATCH_BYTES,
+    SCRATCH_PICKED,
+    SCRATCH_PLACES,
+    SCRATCH_VALUES,
+    SCRATCH_VALUES_32,
+    SMALL,
+    TENSOR_ADDRESS,
+    TENSOR_BYTES,
+    TENSOR_DATATYPE,
+    TENSOR_ELEMENT_BYTES,
+    TENSOR_ROW_ELEMENTS,
+    TENSOR_WORDS,
+)
+from native.drift.values import element_value, largest_place
+from native.lane.layout import (
+    LANE_ARENA_COUNT,
+    LANE_ARENA_SLOTS,
+    LANE_ARENAS,
+    LANE_DIRECTORY_TABLE,
+    LANE_DIRECTORY_WORDS,
+    LANE_SLOT_COUNT,
+    LANE_SLOTS,
+    SLOT,
+)
+from native.plane.layout import DRIFT_BUCKETS, DRIFT_SIDES
+from native.pointers import pointer
+from native.route.split import GAMMA, mixed
+from native.wire.datatypes import FP32
+from native.wire.directory import (
+    HEADER_WORDS,
+    MODEL_INPUT_COUNT,
+    MODEL_INPUTS_AT,
+    MODEL_OUTPUT_COUNT,
+    MODEL_OUTPUTS_AT,
+    MODEL_WORDS,
+    TENSOR_COLUMN_OFFSET,
+    TENSOR_ROW_BYTES,
+)
+from native.wire.directory import TENSOR_WORDS as DIRECTORY_TENSOR_WORDS
+from native.wire.kernel import Words, int64, kernel
+
+# Another turn of a key's hash than any that splits traffic, or a variant would fill some buckets only.
+BUCKET_TURN = 0x5851F42D4C957F2D
+
+
+@kernel("int64(int64, int64)")
+def bucket_of(keyed: int, word: int) -> int:
+    """The bucket of a request's rows: by its key's hash, else by a word that is no other request's."""
+    return mixed((word ^ BUCKET_TURN) if keyed == 1 else word * GAMMA) & (DRIFT_BUCKETS - 1)
+
+
+@kernel("void(int64[::1], int64[::1], int64, int64)")
+def note_buckets(lane: Words, program: Words, side: int, arena_index: int) -> None:
+    """Writes down which bucket each row of a taken arena belongs to, while its requests' slots are their own."""
+    arenas = carray(pointer(lane[LANE_ARENAS]), (lane[LANE_ARENA_COUNT],), ARENA)
+    slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
+    rows_max = program[PROGRAM_ROWS_MAX]
+    buckets = carray(pointer(program[PROGRAM_BUCKETS] + side * rows_max), (rows_max,), np.uint8)
+    arena = arenas[arena_index]
+    requests = carray(pointer(lane[LANE_ARENA_SLOTS]), (arena.first_request + arena.requests,), np.int64)
+    for request in range(arena.requests):
+        index = requests[arena.first_request + request]
+        slot = slots[index]
+        bucket = bucket_of(slot.keyed, slot.key_hash if slot.keyed == 1 else slot.arrived_ns * 65_537 + index)
+        for row in range(slot.row, min(slot.row + slot.rows, rows_max)):
+            buckets[row] = bucket
+
+
+@kernel(
+    [
+        "void(float32[::1], int64, float32[::1], int64, int64, int32[::1])",
+        "void(float64[::1], int64, float64[::1], int64, int64, int32[::1])",
+    ]
+)
+def _place(values: Words, rows: int, thresholds: Words, first: int, count: int, places: Words) -> None:
+    """places[i]: how many thresholds values[i] is above; count + 1 for NaN, count + 2 for an infinity."""
+    if rows < SMALL:
+        for row in range(rows):
+            value = values[row]
+            place = np.int32(0)
+            for threshold in range(count):
+                place += np.int32(value > thresholds[first + threshold])
+            places[row] = place
+    else:
+        for row in range(rows):
+            places[row] = 0
+        for threshold in range(count):
+            edge = thresholds[first + threshold]
+            for row in range(rows):
+                places[row] += np.int32(values[row] > edge)
+    for row in range(rows):
+        value = values[row]
+        if value != value:
+            places[row] = count + 1
+        elif abs(value) == np.inf:
+            places[row] = count + 2
+
+
+@kernel("void(int64[::1], int64, int64, int64)")
+def _add(program: Words, side: int, feature: int, rows: int) -> None:
+    """One more in the bin of each row that was placed, in the part of its bucket."""
+    features = carray(pointer(program[PROGRAM_FEATURES]), (program[PROGRAM_FEATURE_COUNT], FEATURE_WORDS), np.int64)
+    scratch = program[PROGRAM_SCRATCH] + side * SCRATCH_BYTES
+    places = carray(pointer(scratch + SCRATCH_PLACES), (CHUNK,), np.int32)
+    picked = carray(pointer(scratch + SCRATCH_PICKED), (CHUNK,), np.int64)
+    rows_max = program[PROGRAM_ROWS_MAX]
+    buckets = carray(pointer(program[PROGRAM_BUCKETS] + side * rows_max), (rows_max,), np.uint8)
+    targets = carray(pointer(program[PROGRAM_TARGETS]), (program[PROGRAM_TARGET_COUNT],), np.int64)
+    bins = program[PROGRAM_BINS]
+    counts = carray(
+        pointer(program[PROGRAM_COUNTS] + side * DRIFT_BUCKETS * bins * 8), (DRIFT_BUCKETS * bins,), np.int64
+    )
+    targets_at = features[feature, FEATURE_TARGETS_AT]
+    bins_at = features[feature, FEATURE_BINS_AT]
+    for row in range(rows):
+        bin_ = bins_at + targets[targets_at + places[row]]
+        counts[int64(buckets[picked[row]]) * bins + bin_] += 1
+
+
+@kernel("void(int64[::1], int64, int64, int64)")
+def _count_feature(program: Words, side: int, feature: int, picked_count: int) -> None:
+    features = carray(pointer(program[PROGRAM_FEATURES]), (program[PROGRAM_FEATURE_COUNT], FEATURE_WORDS), np.int64)
+    tensors = carray(
+        pointer(program[PROGRAM_TENSORS]), (DRIFT_SIDES, program[PROGRAM_TENSOR_COUNT], TENSOR_WORDS), np.int64
+    )
+    scratch = program[PROGRAM_SCRATCH] + side * SCRATCH_BYTES
+    values_32 = carray(pointer(scratch + SCRATCH_VALUES_32), (CHUNK,), np.float32)
+    values = carray(pointer(scratch + SCRATCH_VALUES), (CHUNK,), np.float64)
+    places = carray(pointer(scratch + SCRATCH_PLACES), (CHUNK,), np.int32)
+    picked = carray(pointer(scratch + SCRATCH_PICKED), (CHUNK,), np.int64)
+    thresholds = carray(pointer(program[PROGRAM_THRESHOLDS]), (program[PROGRAM_THRESHOLD_COUNT],), np.float64)
+    thresholds_32 = carray(pointer(program[PROGRAM_THRESHOLDS_32]), (program[PROGRAM_THRESHOLD_COUNT],), np.float32)
+    tensor = features[feature, FEATURE_TENSOR]
+    element = features[feature, FEATURE_ELEMENT]
+    address = tensors[side, tensor, TENSOR_ADDRESS]
+    datatype = tensors[side, tensor, TENSOR_DATATYPE]
+    elements = tensors[side, tensor, TENSOR_ROW_ELEMENTS]
+    element_bytes = tensors[side, tensor, TENSOR_ELEMENT_BYTES]
+    count = features[feature, FEATURE_THRESHOLDS]
+    first = features[feature, FEATURE_THRESHOLDS_AT]
+    if datatype == FP32 and element != ARGMAX:
+        column = carray(pointer(address), (tensors[side, tensor, TENSOR_BYTES] // 4,), np.float32)
+        for index in range(picked_count):
+            values_32[index] = column[picked[index] * elements + element]
+        _place(values_32, picked_count, thresholds_32, first, count, places)
+    else:
+        for index in range(picked_count):
+            row = address + picked[index] * elements * element_bytes
+            if element == ARGMAX:
+                values[index] = largest_place(row, datatype, elements, element_bytes)
+            else:
+                values[index] = element_value(row + element * element_bytes, datatype)
+        _place(values, picked_count, thresholds, first, count, places)
+    _add(program, side, feature, picked_count)
+
+
+@kernel("int64(int64[::1], int64, int64, int64)")
+def _pick(program: Words, side: int, first_row: int, rows: int) -> int:
+    """Writes the rows of a chunk that are to be counted; how many. All, unless the program samples."""
+    picked = carray(pointer(program[PROGRAM_SCRATCH] + side * SCRATCH_BYTES + SCRATCH_PICKED), (CHUNK,), np.int64)
+    every = program[PROGRAM_EVERY]
+    if every <= 1:
+        for index in range(rows):
+            picked[index] = first_row + index
+        return rows
+    count = int64(0)
+    state = program[PROGRAM_STATE + side]
+    for index in range(rows):
+        # Drawn, not every so many rows: a caller's own rhythm must not decide what is seen.
+        state += GAMMA
+        if (mixed(state) & 0x7FFFFFFFFFFFFFFF) % every == 0:
+            picked[count] = first_row + index
+            count += 1
+    program[PROGRAM_STATE + side] = state
+    return count
+
+
+@kernel("int64(int64[::1], int64, int64, int64)")
+def count_rows(program: Words, side: int, first_row: int, rows: int) -> int:
+    """Adds rows first_row to first_row + rows of the tensors pointed at to the side's counts; how many were counted.
+
+    None where a tensor is too short for them, or the program is for fewer rows. Of a program that samples, so many as
+    were drawn.
+    """
+    if program.size < PROGRAM_WORDS or side < 0 or side >= DRIFT_SIDES:
+        return 0
+    if first_row < 0 or rows <= 0 or rows > program[PROGRAM_ROWS_MAX] - first_row:
+        return 0
+    tensor_count = program[PROGRAM_TENSOR_COUNT]
+    tensors = carray(pointer(program[PROGRAM_TENSORS]), (DRIFT_SIDES, tensor_count, TENSOR_WORDS), np.int64)
+    for index in range(tensor_count):
+        row_bytes = tensors[side, index, TENSOR_ROW_ELEMENTS] * tensors[side, index, TENSOR_ELEMENT_BYTES]
+        if row_bytes > 0 and tensors[side, index, TENSOR_BYTES] // row_bytes < first_row + rows:
+            return 0
+    counted = int64(0)
+    for start in range(0, rows, CHUNK):
+        picked = _pick(program, side, first_row + start, min(rows - start, CHUNK))
+        counted += picked
+        for feature in range(program[PROGRAM_FEATURE_COUNT]):
+            _count_feature(program, side, feature, picked)
+    return counted
+
+
+@kernel("int64(int64[::1], int64[::1], int64, int64)")
+def _point_at_arena(lane: Words, program: Words, side: int, arena_index: int) -> int:
+    """Notes where an arena's tensors are. 1, or 0 where they are not those of the program.
+
+    An arena that another model's traffic left behind is laid out for that model, whose signature is the same.
+    """
+    arenas = carray(pointer(lane[LANE_ARENAS]), (lane[LANE_ARENA_COUNT],), ARENA)
+    table = carray(pointer(lane[LANE_DIRECTORY_TABLE]), (lane[LANE_DIRECTORY_WORDS],), np.int64)
+    count = program[PROGRAM_TENSOR_COUNT]
+    tensors = carray(pointer(program[PROGRAM_TENSORS]), (DRIFT_SIDES, count, TENSOR_WORDS), np.int64)
+    arena = arenas[arena_index]
+    record = HEADER_WORDS + arena.model * MODEL_WORDS
+    inputs = table[record + MODEL_INPUT_COUNT]
+    if inputs != program[PROGRAM_INPUT_TENSORS] or inputs + table[record + MODEL_OUTPUT_COUNT] != count:
+        return 0
+    for index in range(count):
+        is_input = index < inputs
+        first = table[record + MODEL_INPUTS_AT] if is_input else table[record + MODEL_OUTPUTS_AT]
+        at = first + (index if is_input else index - inputs) * DIRECTORY_TENSOR_WORDS
+        offset = table[at + TENSOR_COLUMN_OFFSET]
+        row_bytes = tensors[side, index, TENSOR_ROW_ELEMENTS] * tensors[side, index, TENSOR_ELEMENT_BYTES]
+        block_bytes = arena.input_bytes if is_input else arena.output_bytes
+        if offset > block_bytes or (row_bytes > 0 and table[at + TENSOR_ROW_BYTES] != row_bytes):
+            return 0
+        tensors[side, index, TENSOR_ADDRESS] = (arena.input_address if is_input else arena.output_address) + offset
+        tensors[side, index, TENSOR_BYTES] = block_bytes - offset
+    return 1
+
+
+@kernel("int64(int64[::1], int64[::1], int64, int64, int64, int64)")
+def count_arena(lane: Words, program: Words, side: int, arena_index: int, first_row: int, rows: int) -> int:
+    """`count_rows` of an arena that has run, whose buckets `note_buckets` has written down."""
+    if _point_at_arena(lane, program, side, arena_index) == 0:
+        return 0
+    return count_rows(program, side, first_row, rows)

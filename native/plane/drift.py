@@ -1,0 +1,78 @@
+"""Counts of rows by bin, as workers publish them: for each seat what it was given, against its artifact's baseline.
+
+A worker counts straight into its own part of the plane (`open_counts`), one writer for each side on which a batch can
+run; control sums them up (`DriftReader`). Always: counts of one generation only grow, over restarts of their worker
+too; each row adds one to one bin of every feature, so that whatever a reader sees is the count of some set of rows.
+Words are aligned and do not tear; no order between them is promised, or needed.
+
+Rows are split by BUCKETS, a hash of their request's key: rows of one key move together, and judgement sees how much.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from native.plane.atomics import load_acquire, load_relaxed
+from native.plane.layout import DRIFT_BINS_MAX, DRIFT_BUCKETS, DRIFT_HEADER_WORDS, DRIFT_SIDES, Plane, Words
+from native.plane.seqlock import word_acquire, word_release
+
+DRIFT_GENERATION = 0  # of the artifact that is counted here; 0: what stands here is being cleared
+DRIFT_BINS = 1
+assert DRIFT_BINS < DRIFT_HEADER_WORDS
+
+
+def open_counts(region: Words, generation: int, bins: int) -> Words:
+    """The worker's counts of a seat, int64[DRIFT_SIDES, DRIFT_BUCKETS, bins], shared.
+
+    region: `Plane.drift` of this worker and seat. Counts of the same artifact go on, those of another are cleared.
+    """
+    assert 0 < bins <= DRIFT_BINS_MAX, bins
+    counts = region[DRIFT_HEADER_WORDS : DRIFT_HEADER_WORDS + DRIFT_SIDES * DRIFT_BUCKETS * bins]
+    if (int(region[DRIFT_GENERATION]), int(region[DRIFT_BINS])) != (generation, bins):
+        word_release(region, DRIFT_GENERATION, 0)
+        counts[:] = 0
+        region[DRIFT_BINS] = bins
+        word_release(region, DRIFT_GENERATION, generation)
+    return counts.reshape(DRIFT_SIDES, DRIFT_BUCKETS, bins)
+
+
+@njit("int64(int64[::1], int64, int64[::1])", nogil=True, cache=True, error_model="numpy")
+def add_counts(region: Words, generation: int, out: Words) -> int:
+    """Adds both sides of a seat's counts to `out`, int64[DRIFT_BUCKETS * bins]. 1, or 0 where it holds another's.
+
+    What was added is to be thrown away where this says 0.
+    """
+    bins = out.size // DRIFT_BUCKETS
+    if region.size < DRIFT_HEADER_WORDS + DRIFT_SIDES * DRIFT_BUCKETS * bins:
+        return 0
+    if load_acquire(region, DRIFT_GENERATION) != generation or load_relaxed(region, DRIFT_BINS) != bins:
+        return 0
+    for side in range(DRIFT_SIDES):
+        at = DRIFT_HEADER_WORDS + side * DRIFT_BUCKETS * bins
+        for index in range(DRIFT_BUCKETS * bins):
+            out[index] += load_relaxed(region, at + index)
+    return 1 if load_acquire(region, DRIFT_GENERATION) == generation else 0
+
+
+class DriftReader:
+    """Reads all workers' counts. Used by control, a few times a minute."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+
+    def read(self, seat: int, generation: int, bins: int) -> npt.NDArray[np.int64] | None:
+        """int64[DRIFT_BUCKETS, bins], summed over workers, those that are gone too; None where none has counted yet."""
+        total: npt.NDArray[np.int64] = np.zeros(DRIFT_BUCKETS * bins, dtype=np.int64)
+        found = False
+        for worker in range(self._plane.workers):
+            region = self._plane.drift(worker, seat)
+            # Most have nothing for this artifact: found out without a copy.
+            if word_acquire(region, DRIFT_GENERATION) != generation:
+                continue
+            part = np.zeros_like(total)
+            if add_counts(region, generation, part):
+                total += part
+                found = True
+        return total.reshape(DRIFT_BUCKETS, bins) if found else None
