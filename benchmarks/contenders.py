@@ -16,6 +16,7 @@ from pathlib import Path
 
 import grpc
 
+from benchmarks.counted import counted_commands
 from benchmarks.h2load import Aim
 from benchmarks.h2load_body import HEADERS, MODEL_INFER_PATH, PREDICT_PATH, PREFIX_BYTES, framed
 from benchmarks.machine import SERVER_CORE, pinned, program
@@ -71,6 +72,7 @@ def mlp_contenders(folder: Path) -> Iterator[list[Contender]]:
         "Roost on grpcio": roost_command({"mlp": file}, "grpcio"),
         "plain grpc.aio": plain_command({"mlp": file}),
     }
+    counted = counted_commands(folder)
     with ExitStack() as stack:
         servers = {name: stack.enter_context(_started(name, command, folder)) for name, command in commands.items()}
         found: dict[str, list[Contender]] = {name: [] for name in servers}
@@ -79,8 +81,12 @@ def mlp_contenders(folder: Path) -> Iterator[list[Contender]]:
             for name, server in servers.items():
                 found[name].append(contender(f"{name}, {method}", server, method, pool, folder))
             limits.append(stack.enter_context(_nghttpd(method, found["Roost"][-1], folder)))
+        counting = [
+            contender(name, stack.enter_context(_started(name, command, folder)), "Predict", pool, folder)
+            for name, command in counted.items()
+        ]
         pairs = [one for pair in zip(found["Roost"], limits, strict=True) for one in pair]
-        yield [*pairs, *found["Roost on grpcio"], *found["plain grpc.aio"]]
+        yield [*pairs, *counting, *found["Roost on grpcio"], *found["plain grpc.aio"]]
 
 
 @contextmanager

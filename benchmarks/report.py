@@ -202,6 +202,8 @@ throughput more than of the server's haste.
 - **plain grpc.aio** is what a careful team writes in an afternoon: generated stubs on `grpc.aio` and uvloop, one
   `session.run` for each request (`benchmarks/plain_server.py`).
 - **Roost on grpcio** is Roost with `--listener grpcio`, its second listener.
+- **rows counted** and **not counted** are the perceptron from a registry, with a baseline of ten bins for each of its
+  32 inputs and 2 outputs: each row that is answered is counted by bin, or `drift.count` is off.
 - **employment** is the demo model, a boosted forest of 100 trees, through `Predict`. Like all contenders it is sent one
   repeated row, whose branches a processor learns to foresee; different rows, further below, cost a forest more.
 

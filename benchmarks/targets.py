@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from benchmarks.batched import BatchedResult
 from benchmarks.contenders import METHODS, nghttpd_name, plain_name, roost_name
+from benchmarks.counted import counted_name
 from benchmarks.h2load import Load
 from benchmarks.runs import Cell, cpu_ratio, throughput_ratio
 
@@ -22,6 +23,7 @@ THROUGHPUT_TO_NGHTTPD_MIN = 0.6
 THROUGHPUT_TO_PLAIN_MIN = 30.0
 P50_TO_PLAIN_MAX = 0.5
 SHARE_OF_BARE_MIN = 0.9
+CPU_OF_COUNTING_MAX = 1.05
 
 
 TARGET_COLUMNS = ("target", "wanted", "got", "")
@@ -77,5 +79,10 @@ def targets(cells: Sequence[Cell], batched: BatchedResult) -> list[Target]:
                 one.p50_us / plain_one.p50_us,
             ),
         ]
+    counted, uncounted = (found[counted_name(is_counted), BUSY] for is_counted in (True, False))
+    cost = cpu_ratio(counted, uncounted)
+    kept.append(
+        Target(f"Predict, {BUSY.label}: CPU per request, rows counted / not", CPU_OF_COUNTING_MAX, False, cost)
+    )
     share = Target("employment: rows/s / bare ONNX Runtime's best", SHARE_OF_BARE_MIN, True, batched.share)
     return [*kept, share]

@@ -16,6 +16,7 @@ from benchmarks.__main__ import command_of
 from benchmarks.bare_onnxruntime import BareModel, BatchSpeed, best
 from benchmarks.batched import BatchedResult, Pair
 from benchmarks.contenders import METHODS, Contender, contender, nghttpd_name, plain_name, roost_name
+from benchmarks.counted import counted_name
 from benchmarks.cpu_time import busy_us, cpu_us, descendants, rss_bytes
 from benchmarks.h2load import Aim, Load, LoadRun, WrongRun, read_summary
 from benchmarks.h2load_body import HEADERS, PREDICT_PATH
@@ -134,8 +135,10 @@ def test_a_ratio_is_the_median_of_the_rounds_ratios_not_the_ratio_of_medians() -
 
 
 def test_each_target_is_missed_when_its_figure_is_just_short() -> None:
-    def judged(cpu: float, rate: float, plain: float, p50_us: float, share: float) -> list[bool]:
-        cells = []
+    def judged(
+        cpu: float, rate: float, plain: float, p50_us: float, share: float, counting: float = 1.05
+    ) -> list[bool]:
+        cells = [cell(counted_name(True), BUSY, (1.0, counting)), cell(counted_name(False), BUSY, (1.0, 1.0))]
         for method in METHODS:
             cells += [
                 cell(roost_name(method), BUSY, (rate, cpu)),
@@ -147,12 +150,13 @@ def test_each_target_is_missed_when_its_figure_is_just_short() -> None:
         batched = BatchedResult([], 16, [Pair(share, 1.0, 1.0, 0.0)], 0)
         return [target.passed for target in targets(cells, batched)]
 
-    assert judged(2.0, 0.6, 0.02, 50.0, 0.9) == [True] * 9
-    assert judged(2.01, 0.6, 0.02, 50.0, 0.9) == ([False, True, True, True] * 2) + [True]
-    assert judged(2.0, 0.59, 0.019, 50.0, 0.9) == ([True, False, True, True] * 2) + [True]
-    assert judged(2.0, 0.6, 0.021, 50.0, 0.9) == ([True, True, False, True] * 2) + [True]
-    assert judged(2.0, 0.6, 0.02, 51.0, 0.9) == ([True, True, True, False] * 2) + [True]
-    assert judged(2.0, 0.6, 0.02, 50.0, 0.89) == [True] * 8 + [False]
+    assert judged(2.0, 0.6, 0.02, 50.0, 0.9) == [True] * 10
+    assert judged(2.0, 0.6, 0.02, 50.0, 0.9, 1.06) == [True] * 8 + [False, True]
+    assert judged(2.01, 0.6, 0.02, 50.0, 0.9) == ([False, True, True, True] * 2) + [True, True]
+    assert judged(2.0, 0.59, 0.019, 50.0, 0.9) == ([True, False, True, True] * 2) + [True, True]
+    assert judged(2.0, 0.6, 0.021, 50.0, 0.9) == ([True, True, False, True] * 2) + [True, True]
+    assert judged(2.0, 0.6, 0.02, 51.0, 0.9) == ([True, True, True, False] * 2) + [True, True]
+    assert judged(2.0, 0.6, 0.02, 50.0, 0.89) == [True] * 9 + [False]
 
 
 @pytest.mark.parametrize(
