@@ -5,6 +5,7 @@ PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 TOOLS := .venv-tools
+PEERS := .venv-peers
 REGISTRY ?= sqlite:///.roost/mlflow.db
 PROFILE ?= steady
 TARGET ?= 127.0.0.1:8001
@@ -25,7 +26,7 @@ unexport PYTHONDONTWRITEBYTECODE
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve demo-model candidates test test-slow lint format bench bench-swaps bench-rollouts calibrate soak fuzz load protos lock clean
+.PHONY: help setup serve demo-model candidates test test-slow lint format bench bench-swaps bench-rollouts calibrate calibrate-peers soak fuzz load protos lock clean
 
 help:  ## show this page
 	@echo "Roost: a model inference server that takes its canaries home."
@@ -109,8 +110,11 @@ bench-swaps: setup  ## flip weights and swap versions under a load of which ever
 bench-rollouts: setup  ## good and bad canaries under a checked load: requests until the verdict, bad replies; build/rollouts.json
 	$(BIN)/python -m benchmarks.rollouts $(BENCH)
 
-calibrate: setup  ## verdicts on simulated rollouts whose truth is known: false rollbacks, and how soon a bad one is found
+calibrate: setup  ## verdicts on simulated rollouts and windows whose truth is known: false alarms, and how soon true ones come
 	$(BIN)/python -m benchmarks.calibrate
+
+calibrate-peers: $(PEERS)/.installed  ## the same streams under River's ADWIN and Evidently's PSI; build/calibration-peers.json
+	$(PEERS)/bin/python -m benchmarks.calibration.drift_peers
 
 soak: setup  ## a worker's memory before and after a million requests; wants h2load
 	$(BIN)/python -m benchmarks.soak $(SOAK)
@@ -126,6 +130,15 @@ $(TOOLS)/.installed: locks/tools.lock $(VENV)/.installed
 	@echo "tools: installing what locks/tools.lock pins"
 	@$(BIN)/python -m venv $(TOOLS)
 	@$(TOOLS)/bin/python -m pip install -q --require-hashes -r locks/tools.lock
+	@touch $@
+
+# Other people's monitors live apart too: evidently wants an older pandas than the pipelines train on, and asks for an
+# extra of it, which pip takes for a package without a hash. The lock is complete, so that nothing has to be resolved.
+$(PEERS)/.installed: locks/peers.lock $(VENV)/.installed
+	@echo "peers: installing what locks/peers.lock pins"
+	@$(BIN)/python -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install -q --no-deps --require-hashes -r locks/peers.lock
+	@$(PEERS)/bin/python -m pip check
 	@touch $@
 
 # protoc writes imports from the include root; ours live under `protos`, beside other packages of the same names.
@@ -149,8 +162,9 @@ lock: $(TOOLS)/.installed  ## resolve pyproject.toml again into locks/, pinned b
 	$(UV_COMPILE) pyproject.toml --extra registry --extra train --extra dev -o locks/dev.lock
 	$(UV_COMPILE) locks/tools.in -o locks/tools.lock
 	$(UV_COMPILE) locks/build.in -o locks/build.lock
+	$(UV_COMPILE) locks/peers.in -o locks/peers.lock
 
 clean:  ## remove what was built or cached; .roost (models and data) stays
-	rm -rf $(VENV) $(TOOLS) build dist *.egg-info clients/python/*.egg-info
+	rm -rf $(VENV) $(TOOLS) $(PEERS) build dist *.egg-info clients/python/*.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -42,7 +42,7 @@ def answer(world, *, policy=None, asked=Asked.FALSE_ROLLBACK, rollouts=200, requ
 
 def test_a_quick_calibration_keeps_every_promise_and_writes_what_it_found(tmp_path, capsys):
     out = tmp_path / "calibration.json"
-    assert calibrate.main(["--quick", "--out", str(out)]) == 0
+    assert calibrate.main(["--quick", "--only", "rollouts", "--out", str(out)]) == 0
     found = json.loads(out.read_text(encoding="utf-8"))
     assert found["passed"] is True
     assert len(found["answers"]) == len(questions())
@@ -52,7 +52,7 @@ def test_a_quick_calibration_keeps_every_promise_and_writes_what_it_found(tmp_pa
 def test_a_broken_promise_ends_the_calibration_with_an_error(tmp_path, capsys, monkeypatch):
     loose = Question("a loose judge", Asked.FALSE_ROLLBACK, MARGIN_PASSED, Policy(alpha=0.6, margin_worse=1.0))
     monkeypatch.setattr(calibrate, "questions", lambda: [loose])
-    assert calibrate.main(["--quick", "--out", str(tmp_path / "calibration.json")]) == 1
+    assert calibrate.main(["--quick", "--only", "rollouts", "--out", str(tmp_path / "calibration.json")]) == 1
     assert "BROKEN: Canaries that are no worse: rolled back: a loose judge" in capsys.readouterr().out
 
 

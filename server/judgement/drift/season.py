@@ -1,0 +1,132 @@
+"""Season: what is usual at this hour of the week, learnt from windows that were quiet.
+
+Minutes and hours are compared with it, since what is usual at night is drift by day; days and weeks, which hold the
+whole of a season, with the training reference. Used by control and the replay: one season for each signal. Pure values.
+Always: a window is judged before it is learnt; one that drifts, or that says nothing, is not learnt.
+
+**Shrinking.** The hour's counts are mixed with the training reference, as if with 1,000 rows of it, or with fewer where
+the hour plainly differs: with (B - 1)/PSI0, the concentration of a Dirichlet that strays as far as this hour does
+(method of moments). With 1,000 rows always, an hour that differs by half a standard deviation and has 6,000 rows is
+off by a seventh of that for good, which is more than its own error until it has 25,000.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from server.judgement.drift.judge import Judged, judge, not_enough, watched
+from server.judgement.drift.layout import Floats
+from server.judgement.drift.limits import Limits
+from server.judgement.drift.psi import debiased, psi, shares
+from server.judgement.drift.reference import HOURS_OF_WEEK, Reference, rows_needed
+from server.judgement.drift.report import Verdict
+from server.judgement.drift.state import SignalState
+from server.judgement.drift.state_bytes import BadState, pack, unpack
+from server.judgement.drift.window import Window
+
+KIND: Final = 2
+PRIOR_ROWS: Final = 1000.0
+HALF_LIFE_WEEKS: Final = 4.0
+HOUR_S: Final = 3600.0
+
+
+@dataclass(frozen=True, eq=False)
+class Season:
+    """hours: 168 arrays of float64[T], merged bins, Monday 0:00 UTC first: effective rows, the older the lighter."""
+
+    hours: tuple[Floats, ...]
+
+    def reference(self, training: Reference, hour: int) -> Reference:
+        """What is usual at `hour`, 0 to 167, shrunk to the training reference. Of no rows where nothing was learnt."""
+        known = self.hours[_checked(hour)]
+        layout, rows = training.layout, training.layout.sum(known)
+        if not (rows > 0).all():
+            return training.with_counts(known)
+        p, q = shares(known, layout), shares(training.counts, layout)
+        strayed = debiased(psi(p, q, layout), layout, rows, training.rows)
+        prior_rows = np.minimum(PRIOR_ROWS, (layout.widths - 1) / np.maximum(strayed, 1e-9))
+        return training.with_counts(known + layout.spread(prior_rows / training.rows) * training.counts)
+
+    def enough(self, training: Reference, hour: int, tau: float) -> bool:
+        """Whether the hour is known as well as a reference has to be, what it was shrunk to left out."""
+        rows = training.layout.sum(self.hours[_checked(hour)])
+        return bool((rows >= rows_needed(training.layout.widths, tau)).all())
+
+    def learnt(self, hour: int, effective_counts: Floats, window_s: float) -> Season:
+        """With a window's rows more. What was known fades by half in HALF_LIFE_WEEKS visits of the whole hour."""
+        fade = 0.5 ** (min(window_s / HOUR_S, 1.0) / HALF_LIFE_WEEKS)
+        here = _checked(hour)
+        return Season((*self.hours[:here], self.hours[here] * fade + effective_counts, *self.hours[here + 1 :]))
+
+    def to_bytes(self, training: Reference) -> bytes:
+        return pack(KIND, training.digest, self.hours)
+
+
+def beginning(training: Reference) -> Season:
+    """What the reference knows of its hours; nothing where it has no times."""
+    if training.by_hour is None:
+        return Season(tuple(np.zeros(training.layout.bins) for _ in range(HOURS_OF_WEEK)))
+    return Season(tuple(training.by_hour))
+
+
+def season_from_bytes(data: bytes, training: Reference) -> Season:
+    """What `to_bytes` wrote for a reference of the same bins. Raises BadState."""
+    hours = unpack(data, KIND, training.digest, [training.layout.bins] * HOURS_OF_WEEK)
+    if not all(np.isfinite(hour).all() and (hour >= 0).all() for hour in hours):
+        raise BadState("season: expected finite numbers of at least 0, got others. Begin anew")
+    return Season(tuple(hours))
+
+
+@dataclass(frozen=True)
+class SeasonJudged:
+    judged: Judged
+    season: Season
+
+
+def judge_hour(
+    season: Season, training: Reference, hour: int, window_s: float, window: Window, state: SignalState, limits: Limits
+) -> SeasonJudged:
+    """`judge` against what is usual at this hour, then learns from a window that is quiet.
+
+    hour: of the week, 0 to 167, in which the window's middle lies. window_s: its length. While the hour is not known
+    well enough the window is learnt and not judged.
+    """
+    training.check_rows(limits.tau)
+    if not season.enough(training, hour, limits.tau):
+        counts = training.merged(window.counts)
+        report = not_enough(
+            training,
+            limits,
+            state,
+            float(training.layout.sum(counts).max()),
+            f"Still learning what is usual at this hour of the week: {_learnt_of(season, training, hour, limits.tau)}.",
+        )
+        known = watched(training, window, state)
+        return SeasonJudged(Judged(report, known), _with(season, training, hour, window_s, window, known))
+    found = judge(season.reference(training, hour), window, state, limits)
+    if found.report.verdict is not Verdict.QUIET:
+        return SeasonJudged(found, season)
+    return SeasonJudged(found, _with(season, training, hour, window_s, window, found.state))
+
+
+def _with(
+    season: Season, training: Reference, hour: int, window_s: float, window: Window, state: SignalState
+) -> Season:
+    phi = np.maximum(state.dispersion.mean, 1.0)
+    return season.learnt(hour, training.merged(window.counts) / training.layout.spread(phi), window_s)
+
+
+def _learnt_of(season: Season, training: Reference, hour: int, tau: float) -> str:
+    rows = training.layout.sum(season.hours[hour])
+    needed = rows_needed(training.layout.widths, tau)
+    least = int(np.argmin(rows / np.maximum(needed, 1)))
+    return f"{rows[least]:,.0f} of {needed[least]:,} rows"
+
+
+def _checked(hour: int) -> int:
+    if not 0 <= hour < HOURS_OF_WEEK:
+        raise ValueError(f"hour: expected 0 to {HOURS_OF_WEEK - 1}, hours since Monday 0:00 UTC, got {hour}")
+    return hour
