@@ -13,6 +13,7 @@ from numba import carray
 from native.batch.layout import ARENA
 from native.drift.layout import (
     ARGMAX,
+    AT_A_TIME,
     CHUNK,
     FEATURE_BINS_AT,
     FEATURE_ELEMENT,
@@ -39,6 +40,7 @@ from native.drift.layout import (
     PROGRAM_THRESHOLDS,
     PROGRAM_THRESHOLDS_32,
     PROGRAM_WORDS,
+    SCRATCH_BUCKETS,
     SCRATCH_BYTES,
     SCRATCH_PICKED,
     SCRATCH_PLACES,
@@ -82,6 +84,7 @@ from native.wire.kernel import Words, int64, kernel
 
 # Another turn of a key's hash than any that splits traffic, or a variant would fill some buckets only.
 BUCKET_TURN = 0x5851F42D4C957F2D
+NO_ROW = -1
 
 
 @kernel("int64(int64, int64)")
@@ -114,7 +117,10 @@ def note_buckets(lane: Words, program: Words, side: int, arena_index: int) -> No
     ]
 )
 def _place(values: Words, rows: int, thresholds: Words, first: int, count: int, places: Words) -> None:
-    """places[i]: how many thresholds values[i] is above; count + 1 for NaN, count + 2 for an infinity."""
+    """places[i]: how many thresholds values[i] is above; count + 1 for NaN, count + 2 for an infinity.
+
+    count: a multiple of AT_A_TIME, at least that. To take four at a time saves loops, which small batches have many of.
+    """
     if rows < SMALL:
         for row in range(rows):
             value = values[row]
@@ -125,10 +131,13 @@ def _place(values: Words, rows: int, thresholds: Words, first: int, count: int, 
     else:
         for row in range(rows):
             places[row] = 0
-        for threshold in range(count):
-            edge = thresholds[first + threshold]
+        for threshold in range(first, first + count, AT_A_TIME):
+            one, two = thresholds[threshold], thresholds[threshold + 1]
+            three, four = thresholds[threshold + 2], thresholds[threshold + 3]
             for row in range(rows):
-                places[row] += np.int32(values[row] > edge)
+                value = values[row]
+                below = np.int32(value > one) + np.int32(value > two)
+                places[row] += below + np.int32(value > three) + np.int32(value > four)
     for row in range(rows):
         value = values[row]
         if value != value:
@@ -143,9 +152,7 @@ def _add(program: Words, side: int, feature: int, rows: int) -> None:
     features = carray(pointer(program[PROGRAM_FEATURES]), (program[PROGRAM_FEATURE_COUNT], FEATURE_WORDS), np.int64)
     scratch = program[PROGRAM_SCRATCH] + side * SCRATCH_BYTES
     places = carray(pointer(scratch + SCRATCH_PLACES), (CHUNK,), np.int32)
-    picked = carray(pointer(scratch + SCRATCH_PICKED), (CHUNK,), np.int64)
-    rows_max = program[PROGRAM_ROWS_MAX]
-    buckets = carray(pointer(program[PROGRAM_BUCKETS] + side * rows_max), (rows_max,), np.uint8)
+    buckets = carray(pointer(scratch + SCRATCH_BUCKETS), (CHUNK,), np.int64)
     targets = carray(pointer(program[PROGRAM_TARGETS]), (program[PROGRAM_TARGET_COUNT],), np.int64)
     bins = program[PROGRAM_BINS]
     counts = carray(
@@ -154,12 +161,12 @@ def _add(program: Words, side: int, feature: int, rows: int) -> None:
     targets_at = features[feature, FEATURE_TARGETS_AT]
     bins_at = features[feature, FEATURE_BINS_AT]
     for row in range(rows):
-        bin_ = bins_at + targets[targets_at + places[row]]
-        counts[int64(buckets[picked[row]]) * bins + bin_] += 1
+        counts[buckets[row] + bins_at + targets[targets_at + places[row]]] += 1
 
 
-@kernel("void(int64[::1], int64, int64, int64)")
-def _count_feature(program: Words, side: int, feature: int, picked_count: int) -> None:
+@kernel("void(int64[::1], int64, int64, int64, int64)")
+def _count_feature(program: Words, side: int, feature: int, first_row: int, rows: int) -> None:
+    """Counts `rows` rows of a chunk: those from first_row on, or those picked where first_row is NO_ROW."""
     features = carray(pointer(program[PROGRAM_FEATURES]), (program[PROGRAM_FEATURE_COUNT], FEATURE_WORDS), np.int64)
     tensors = carray(
         pointer(program[PROGRAM_TENSORS]), (DRIFT_SIDES, program[PROGRAM_TENSOR_COUNT], TENSOR_WORDS), np.int64
@@ -181,28 +188,40 @@ def _count_feature(program: Words, side: int, feature: int, picked_count: int) -
     first = features[feature, FEATURE_THRESHOLDS_AT]
     if datatype == FP32 and element != ARGMAX:
         column = carray(pointer(address), (tensors[side, tensor, TENSOR_BYTES] // 4,), np.float32)
-        for index in range(picked_count):
-            values_32[index] = column[picked[index] * elements + element]
-        _place(values_32, picked_count, thresholds_32, first, count, places)
+        if first_row != NO_ROW:
+            for index in range(rows):
+                values_32[index] = column[(first_row + index) * elements + element]
+        else:
+            for index in range(rows):
+                values_32[index] = column[picked[index] * elements + element]
+        _place(values_32, rows, thresholds_32, first, count, places)
     else:
-        for index in range(picked_count):
-            row = address + picked[index] * elements * element_bytes
+        for index in range(rows):
+            row = address + (picked[index] if first_row == NO_ROW else first_row + index) * elements * element_bytes
             if element == ARGMAX:
                 values[index] = largest_place(row, datatype, elements, element_bytes)
             else:
                 values[index] = element_value(row + element * element_bytes, datatype)
-        _place(values, picked_count, thresholds, first, count, places)
-    _add(program, side, feature, picked_count)
+        _place(values, rows, thresholds, first, count, places)
+    _add(program, side, feature, rows)
 
 
 @kernel("int64(int64[::1], int64, int64, int64)")
 def _pick(program: Words, side: int, first_row: int, rows: int) -> int:
-    """Writes the rows of a chunk that are to be counted; how many. All, unless the program samples."""
-    picked = carray(pointer(program[PROGRAM_SCRATCH] + side * SCRATCH_BYTES + SCRATCH_PICKED), (CHUNK,), np.int64)
+    """Chooses the rows of a chunk that are to be counted, all unless the program samples; how many.
+
+    Notes where the counts of their buckets begin, and, where it samples, which rows they are.
+    """
+    scratch = program[PROGRAM_SCRATCH] + side * SCRATCH_BYTES
+    picked = carray(pointer(scratch + SCRATCH_PICKED), (CHUNK,), np.int64)
+    begins = carray(pointer(scratch + SCRATCH_BUCKETS), (CHUNK,), np.int64)
+    rows_max = program[PROGRAM_ROWS_MAX]
+    buckets = carray(pointer(program[PROGRAM_BUCKETS] + side * rows_max), (rows_max,), np.uint8)
+    bins = program[PROGRAM_BINS]
     every = program[PROGRAM_EVERY]
     if every <= 1:
         for index in range(rows):
-            picked[index] = first_row + index
+            begins[index] = int64(buckets[first_row + index]) * bins
         return rows
     count = int64(0)
     state = program[PROGRAM_STATE + side]
@@ -211,6 +230,7 @@ def _pick(program: Words, side: int, first_row: int, rows: int) -> int:
         state += GAMMA
         if (mixed(state) & 0x7FFFFFFFFFFFFFFF) % every == 0:
             picked[count] = first_row + index
+            begins[count] = int64(buckets[first_row + index]) * bins
             count += 1
     program[PROGRAM_STATE + side] = state
     return count
@@ -235,10 +255,11 @@ def count_rows(program: Words, side: int, first_row: int, rows: int) -> int:
             return 0
     counted = int64(0)
     for start in range(0, rows, CHUNK):
-        picked = _pick(program, side, first_row + start, min(rows - start, CHUNK))
-        counted += picked
+        chosen = _pick(program, side, first_row + start, min(rows - start, CHUNK))
+        counted += chosen
+        row = first_row + start if program[PROGRAM_EVERY] <= 1 else int64(NO_ROW)
         for feature in range(program[PROGRAM_FEATURE_COUNT]):
-            _count_feature(program, side, feature, picked)
+            _count_feature(program, side, feature, row, chosen)
     return counted
 
 

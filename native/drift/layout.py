@@ -49,12 +49,16 @@ TENSOR_WORDS: Final = 5
 
 # Rows are looked at in chunks whose column fits the first cache.
 CHUNK: Final = 256
-# A side's scratch, in bytes: the column's values of either width, their places among thresholds, the rows picked.
+# A side's scratch, in bytes: the column's values of either width, their places among thresholds, the rows picked, and
+# where the counts of each row's bucket begin.
 SCRATCH_VALUES_32: Final = 0
 SCRATCH_VALUES: Final = CHUNK * 4
 SCRATCH_PLACES: Final = CHUNK * 12
 SCRATCH_PICKED: Final = CHUNK * 16
-SCRATCH_BYTES: Final = CHUNK * 24
+SCRATCH_BUCKETS: Final = CHUNK * 24
+SCRATCH_BYTES: Final = CHUNK * 32
 
-# Of a batch smaller than this each value meets all thresholds, of a larger one each threshold meets all values.
-SMALL: Final = 8
+# Of a batch smaller than this each value meets all thresholds, of a larger one thresholds meet all values, so many at a
+# time. A feature's thresholds are filled up with infinities, which nothing is above.
+SMALL: Final = 4
+AT_A_TIME: Final = 4

@@ -6,7 +6,7 @@ Used by the worker, once for each model that it loads. Numpy only.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -80,12 +80,13 @@ class Program:
             self.tensors[:, index, layout.TENSOR_ROW_ELEMENTS] = tensor.row_elements
             self.tensors[:, index, layout.TENSOR_ELEMENT_BYTES] = DATATYPES[tensor.datatype].width_bytes
         self._features: Words = np.zeros((len(features), layout.FEATURE_WORDS), dtype=np.int64)
+        filled = [_filled_up(feature) for feature in features]
         thresholds: list[Floats] = []
         targets: list[Words] = []
         bins_at = 0
-        for index, feature in enumerate(features):
+        for index, feature in enumerate(filled):
             tensor_index = feature.tensor + (len(inputs) if index >= len(input_features) else 0)
-            _check(feature, tensors[tensor_index])
+            _check(features[index], tensors[tensor_index])
             self._features[index] = (
                 tensor_index, feature.element,
                 sum(part.size for part in thresholds), feature.thresholds.size,
@@ -134,6 +135,14 @@ def rounded_down(thresholds: Floats) -> npt.NDArray[np.float32]:
     with np.errstate(over="ignore"):
         nearest = thresholds.astype(np.float32)
     return np.where(nearest > thresholds, np.nextafter(nearest, np.float32(-np.inf)), nearest)
+
+
+def _filled_up(feature: CountedFeature) -> CountedFeature:
+    """With infinities, to a multiple of AT_A_TIME thresholds: nothing is above them, so their targets are nobody's."""
+    missing = -feature.thresholds.size % layout.AT_A_TIME
+    thresholds = np.concatenate([feature.thresholds, np.full(missing, np.inf)])
+    targets = np.concatenate([feature.targets, np.full(missing, feature.targets[-1])])
+    return replace(feature, thresholds=thresholds, targets=targets)
 
 
 def _check(feature: CountedFeature, tensor: CountedTensor) -> None:
