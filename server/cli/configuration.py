@@ -1,7 +1,8 @@
 """Gathers the settings: flags over environment over file over defaults, and says what is wrong in one line each.
 
-Used by the commands; children get the finished object. The environment names a key as ROOST_SECTION__KEY, models as
-a JSON list in ROOST_MODELS. Always: an unknown key is refused, wherever it came from, and named with its origin.
+Used by the commands; children get the finished object. The environment names a key as ROOST_SECTION__KEY, lists of
+tables as JSON in ROOST_MODELS and ROOST_WEBHOOKS. Always: an unknown key is refused, wherever it came from, and named
+with its origin.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from server.settings import Settings, settings_fields
+from server.settings import LISTS, Settings
+from server.settings_fields import settings_fields
 
 ENVIRONMENT_PREFIX: Final = "ROOST_"
 SECTION_DELIMITER: Final = "__"
@@ -44,6 +46,7 @@ class _Sources(BaseSettings):
     batching: Values | None = None
     limits: Values | None = None
     registry: Values | None = None
+    webhooks: list[Values] | None = None
     models: list[Values] | None = None
 
     @classmethod
@@ -92,8 +95,8 @@ def _read_file(file: Path) -> Values:
 def _read_environment(environment: Mapping[str, str]) -> Values:
     """What pydantic-settings finds in the environment, nested by section.
 
-    Only names with a section (ROOST_LIMITS__...) and ROOST_MODELS are ours to judge: Kubernetes sets ROOST_PORT and
-    the like in every pod beside a service that is called roost.
+    Only names with a section (ROOST_LIMITS__...), ROOST_MODELS and ROOST_WEBHOOKS are ours to judge: Kubernetes sets
+    ROOST_PORT and the like in every pod beside a service that is called roost.
     """
     source = EnvSettingsSource(_Sources)
     own = {name: text for name, text in environment.items() if name.upper().startswith(ENVIRONMENT_PREFIX) and text}
@@ -122,8 +125,8 @@ def _unknown_keys(values: Values, origin: str) -> Iterator[str]:
     for section, content in values.items():
         if section not in sections:
             yield f"{section}: no such section ({origin}).{_suggestion(section, sections)}"
-        elif section == "models":
-            yield from _unknown_in_models(content, known, origin)
+        elif section in LISTS:
+            yield from _unknown_in_list(section, content, known, origin)
         elif isinstance(content, dict):
             own = [key.partition(".")[2] for key in known if key.startswith(f"{section}.")]
             for key in content:
@@ -131,12 +134,12 @@ def _unknown_keys(values: Values, origin: str) -> Iterator[str]:
                     yield f"{section}.{key}: no such key ({origin}).{_suggestion(key, own)}"
 
 
-def _unknown_in_models(content: object, known: list[str], origin: str) -> Iterator[str]:
-    own = [key.partition(".")[2] for key in known if key.startswith("models[].")]
-    for index, model in enumerate(content if isinstance(content, list) else ()):
-        for key in model if isinstance(model, dict) else ():
+def _unknown_in_list(section: str, content: object, known: list[str], origin: str) -> Iterator[str]:
+    own = [key.partition(".")[2] for key in known if key.startswith(f"{section}[].")]
+    for index, entry in enumerate(content if isinstance(content, list) else ()):
+        for key in entry if isinstance(entry, dict) else ():
             if key not in own:
-                yield f"models[{index}].{key}: no such key ({origin}).{_suggestion(key, own)}"
+                yield f"{section}[{index}].{key}: no such key ({origin}).{_suggestion(key, own)}"
 
 
 def _suggestion(name: str, known: Sequence[str]) -> str:
@@ -154,11 +157,11 @@ def _line(detail: ErrorDetails, layers: Sequence[tuple[str, Values]]) -> str:
     if detail["type"] == "value_error":
         return f"{key}: {detail['msg'].removeprefix('Value error, ')} ({origin})."
     allowed = {field.key: field.allowed for field in settings_fields()}
-    generic = "models[]." + str(location[-1]) if location[0] == "models" else key
+    generic = f"{location[0]}[].{location[2]}" if location[0] in LISTS and len(location) > 2 else key
     if detail["type"] == "missing":
         return f"{key}: expected {allowed.get(generic, 'a value')}, got none ({origin})."
     wanted = allowed.get(generic) or (
-        "a list of tables (as JSON in the environment)" if key == "models" else "a table of keys"
+        "a list of tables (as JSON in the environment)" if key in LISTS else "a table of keys"
     )
     number = "a whole number, " if detail["type"].startswith("int_") else ""
     return f"{key}: expected {number}{wanted}, got {_shown(detail['input'])} ({origin})."

@@ -23,6 +23,7 @@ from server.cli.doors import Doors, open_doors
 from server.cli.parent import Commands, Parent
 from server.cli.pinning import PinningFailed, described, pin_models
 from server.cli.state_lock import hold_state
+from server.control.webhooks.signing import SecretMissing, read_key
 from server.logs import start_logging
 from server.processes import EXIT_REFUSED
 from server.settings import Settings
@@ -145,6 +146,11 @@ def _check(settings: Settings) -> None:
     registry = settings.registry.path
     if registry is not None and not registry.is_dir():
         lines.append(f"registry.path: expected a folder, got {str(registry)!r}: there is no such folder.")
+    for index, webhook in enumerate(settings.webhooks):
+        try:
+            read_key(webhook, os.environ)
+        except SecretMissing as missing:
+            lines.append(f"webhooks[{index}].{missing}.")
     ready_file = settings.server.ready_file
     if ready_file is not None and not ready_file.parent.is_dir():
         lines.append(f"server.ready_file: expected a path in a folder that exists, got {str(ready_file)!r}.")

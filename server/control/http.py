@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -34,11 +35,11 @@ PAGE: Final = """<!doctype html>
 """
 
 
-def application(reader: PlaneReader, driver: Driver, listen: str) -> Starlette:
-    """listen: the address of the predictions, to be shown. driver: started already."""
+def application(reader: PlaneReader, driver: Driver, listen: str, *more: Collector) -> Starlette:
+    """listen: the address of the predictions, to be shown. driver: started already. more: what else /metrics shows."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(PlaneCollector(reader))
-    registry.register(LifecycleCollector(driver))
+    for collector in (PlaneCollector(reader), LifecycleCollector(driver), *more):
+        registry.register(collector)
 
     async def metrics(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))

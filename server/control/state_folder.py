@@ -4,6 +4,8 @@
     states.json     each model's state after its last decision
     served.json     each model's stable version: what to start with where the registry is down, or behind
     evidence.json   what was counted for and against each canary (evidence_book)
+    webhooks.json   events that wait to be posted (webhooks/kept)
+    drift.db        windows of what was counted, a database with rules of its own (drift/store)
 
 Used by the driver and by recovery; blocks. Always: each file is replaced whole; one that is missing or damaged is as if
 it were not there, and is said to be so.

@@ -11,7 +11,8 @@ from registry_client.manifest import check_model_name
 from registry_client.registry import check_alias, parse_target
 from server.cli.configuration import ConfigurationError, load_settings
 from server.processes import ControlSpec, WorkerSpec
-from server.settings import ModelSettings, Settings, is_loopback, join_address, settings_fields, split_address
+from server.settings import ModelSettings, Settings, is_loopback, join_address, split_address
+from server.settings_fields import settings_fields
 
 DEFAULTS = {field.key: field for field in settings_fields()}
 

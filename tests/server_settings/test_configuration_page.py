@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from server.cli.configuration import ConfigurationError, load_settings
-from server.settings import SettingsField, settings_fields
+from server.settings_fields import SettingsField, settings_fields
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/reference/configuration.md").read_text()
 FIELDS = tuple(settings_fields())
