@@ -20,12 +20,17 @@ import uvicorn
 from native.plane.layout import PLANE_CONTROL_READY, Plane
 from server.control.admin import Admin
 from server.control.artifact_source import ArtifactSource
+from server.control.drift.metrics import DriftCollector
+from server.control.drift.watching import DriftWatch
 from server.control.driver import Driver
 from server.control.http import application
 from server.control.http_connection import HttpConnection
 from server.control.looks import Looks
 from server.control.plane_reader import PlaneReader
 from server.control.trial import trials_of
+from server.control.webhooks.following import Following
+from server.control.webhooks.metrics import WebhookCollector
+from server.control.webhooks.webhooks import Webhooks
 from server.logs import start_logging
 from server.processes import ControlSpec
 from server.stop_signals import StopSignals
@@ -46,11 +51,17 @@ async def control(spec: ControlSpec) -> None:
     plane = Plane.attach(spec.plane_fd)
     reader = PlaneReader(plane)
     driver = Driver(plane, spec.settings, spec.pins, ArtifactSource(spec.settings.registry), trials_of(spec.settings))
+    webhooks = Webhooks(spec.settings.webhooks, driver.folder.path, driver.alert)
+    following = Following(driver.events, webhooks)
     await driver.start()  # before anything else: workers wait for the first routes
-    admin = Admin(reader, driver, spec.admin_host, spec.admin_port)
+    webhooks.start()
+    drift = DriftWatch(driver, plane)
+    await drift.start()
+    admin = Admin(reader, driver, drift, spec.admin_host, spec.admin_port)
     configuration = uvicorn.Config(
-        application(reader, driver, spec.listen), http=HttpConnection, log_config=None, access_log=False, lifespan="off"
-    )
+        application(reader, driver, spec.listen, WebhookCollector(webhooks), DriftCollector(drift)),
+        http=HttpConnection, log_config=None, access_log=False, lifespan="off",
+    )  # fmt: skip
     http = HttpServer(configuration)
     asyncio.get_running_loop().set_exception_handler(_say_in_one_line)
     signals = StopSignals()
@@ -58,14 +69,16 @@ async def control(spec: ControlSpec) -> None:
     await admin.start()
     serving = asyncio.create_task(http.serve(sockets=[socket.socket(fileno=spec.http_fd)]))
     # None of them ends by itself.
-    answering, driving, looking = (
-        asyncio.create_task(task) for task in (admin.follow(), driver.run(), Looks(driver).run())
+    answering, driving, looking, watching, telling, posting = (
+        asyncio.create_task(task)
+        for task in (admin.follow(), driver.run(), Looks(driver).run(), drift.run(), following.run(), webhooks.run())
     )
     stopping = asyncio.create_task(signals.asked.wait())
     while not http.started and not serving.done():
         await asyncio.sleep(0.005)
     plane.words[PLANE_CONTROL_READY] = os.getpid()
-    await asyncio.wait((serving, answering, driving, looking, stopping), return_when=asyncio.FIRST_COMPLETED)
+    tasks = (serving, answering, driving, looking, watching, telling, posting, stopping)
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
 
     signals.ignore()
     http.should_exit = True
@@ -73,10 +86,16 @@ async def control(spec: ControlSpec) -> None:
     # Nobody asks any more, and nobody looks whether the port still answers: then what waits is written.
     answering.cancel()
     looking.cancel()
+    watching.cancel()
     await admin.stop()
-    await driver.stop()
-    driving.cancel()
-    for ended in await asyncio.gather(answering, driving, looking, return_exceptions=True):
+    following.catch_up()
+    # Beside each other: the parent waits for three seconds.
+    await asyncio.gather(driver.stop(), webhooks.stop(), drift.stop())
+    for task in (driving, telling, posting):
+        task.cancel()
+    for ended in await asyncio.gather(
+        answering, driving, looking, watching, telling, posting, return_exceptions=True
+    ):
         if isinstance(ended, Exception):
             raise ended
     await serving

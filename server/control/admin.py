@@ -16,6 +16,7 @@ from grpc import RpcError, aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from protos.roost.v1 import admin_pb2_grpc
+from server.control.drift.watching import DriftWatch
 from server.control.driver import Driver
 from server.control.operations.servicer import AdminServicer
 from server.control.plane_reader import PlaneReader
@@ -34,11 +35,11 @@ OPTIONS: Final = (("grpc.so_reuseport", 1), ("grpc.max_receive_message_length", 
 class Admin:
     """Call `start`, keep `follow` running, call `stop`."""
 
-    def __init__(self, reader: PlaneReader, driver: Driver, host: str, port: int) -> None:
+    def __init__(self, reader: PlaneReader, driver: Driver, drift: DriftWatch, host: str, port: int) -> None:
         """driver: started already."""
         self._reader = reader
         self._driver = driver
-        self._operations = AdminServicer(driver)
+        self._operations = AdminServicer(driver, drift)
         self._address = join_address(host, port)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs know only the threaded one
         self._server = aio.server(options=OPTIONS)

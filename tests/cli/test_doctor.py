@@ -17,6 +17,7 @@ from server.cli import doctor
 from server.cli.application import app
 from server.cli.doctor import Finding, Verdict
 from server.cli.sockets import listening_socket, port_of
+from server.control.drift.watching import DriftWatch
 from server.control.http import application
 from server.control.operations.servicer import AdminServicer
 from server.control.plane_reader import PlaneReader
@@ -103,7 +104,7 @@ async def test_the_ports_of_a_server_that_runs_here_are_not_missing_and_those_of
     plane = Plane.create(1)
     driver, reader = await asyncio.to_thread(started_driver, plane), PlaneReader(plane)
     admin = aio.server()
-    admin_pb2_grpc.add_AdminServicer_to_server(AdminServicer(driver), admin)
+    admin_pb2_grpc.add_AdminServicer_to_server(AdminServicer(driver, DriftWatch(driver, plane)), admin)
     admin_port = admin.add_insecure_port("127.0.0.1:0")
     await admin.start()
     http_socket = listening_socket("server.http", "127.0.0.1:0")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from native.plane.routing import (
 )
 from native.plane.seats import SeatTable, WorkerSeats
 from protos.roost.v1 import admin_pb2, admin_pb2_grpc
+from registry_client.baseline.document import Baseline
 from registry_client.bundle import write_bundle
 from registry_client.folder import FolderRegistry
 from registry_client.golden import make_golden
@@ -41,6 +42,7 @@ from registry_client.manifest import Lineage
 from registry_client.onnx_model import read_onnx
 from registry_client.registry import Registry
 from server.control.artifact_source import ArtifactSource
+from server.control.drift.watching import DriftWatch
 from server.control.driver import Driver
 from server.control.loading import TrialOutcome, TrialTask
 from server.control.looks import Looks
@@ -66,7 +68,13 @@ def model_bytes(width: int = 3) -> bytes:
 
 
 def push(
-    root: Path, number: int, *, width: int = 3, aliases: tuple[str, ...] = (), registry: Registry | None = None
+    root: Path,
+    number: int,
+    *,
+    width: int = 3,
+    aliases: tuple[str, ...] = (),
+    registry: Registry | None = None,
+    baseline: Baseline | None = None,
 ) -> str:
     """One more version, its digest. registry: in place of a folder registry at `root`."""
     content = model_bytes(width)
@@ -74,7 +82,7 @@ def push(
     golden = make_golden(read_onnx(content).signature, [({"x": row}, {"y": row + row})])
     folder = root.parent / f"bundle-{number}-{width}"
     lineage = Lineage(parameters={"number": number})
-    write_bundle(folder, name=NAME, model_bytes=content, golden=golden, lineage=lineage)
+    write_bundle(folder, name=NAME, model_bytes=content, golden=golden, lineage=lineage, baseline=baseline)
     return (registry or FolderRegistry(root)).push(folder, aliases=aliases).digest
 
 
@@ -150,6 +158,7 @@ class DrivenServer:
     stub: Any
     refused: dict[str, str]
     _tasks: list[asyncio.Task[Any]]
+    drift: DriftWatch
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(WAIT_S):
@@ -194,8 +203,12 @@ async def serving(
     *,
     workers: Workers | None = None,
     others: Sequence[ModelPin] = (),
+    drift_clock: Mapping[str, Callable[[], int]] | None = None,
 ) -> AsyncIterator[DrivenServer]:
-    """A control process's life; ends as a kill would end it, without `stop`. others: pins of the other models."""
+    """A control process's life; ends as a kill would end it, without `stop`. others: pins of the other models.
+
+    drift_clock: `utc_ns` and `now_ns` of the watch over drift, which looks only when a test tells it to.
+    """
     played = workers or Workers(plane)
     refused: dict[str, str] = {}
 
@@ -213,13 +226,15 @@ async def serving(
     )
     await driver.start()
     looks = Looks(driver)
+    drift = DriftWatch(driver, plane, **(drift_clock or {}))
+    await drift.start()
     server = aio.server()
-    admin_pb2_grpc.add_AdminServicer_to_server(AdminServicer(driver), server)
+    admin_pb2_grpc.add_AdminServicer_to_server(AdminServicer(driver, drift), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     tasks = [asyncio.create_task(one) for one in (driver.run(), looks.run(), played.run())]
     async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        running = DrivenServer(driver, looks, played, admin_pb2_grpc.AdminStub(channel), refused, tasks)
+        running = DrivenServer(driver, looks, played, admin_pb2_grpc.AdminStub(channel), refused, tasks, drift)
         try:
             yield running
         finally:

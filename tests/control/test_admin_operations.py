@@ -33,6 +33,7 @@ MUTATING: dict[str, Callable[[pb.Operation | None, str], Any]] = {
 LOOKING = {
     "DescribeModel": pb.DescribeModelRequest,
     "GetEvidence": pb.GetEvidenceRequest,
+    "GetDrift": pb.GetDriftRequest,
     "Explain": pb.ExplainRequest,
     "GetJournal": pb.GetJournalRequest,
 }

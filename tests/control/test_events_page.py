@@ -16,7 +16,7 @@ def rows_of(heading: str) -> set[str]:
 
 
 def test_every_kind_of_event_is_listed() -> None:
-    source = "".join(path.read_text() for path in (ROOT / "server/control").glob("*.py"))
+    source = "".join(path.read_text() for path in (ROOT / "server/control").rglob("*.py"))
     assert rows_of("Events") == set(re.findall(r'events\.append\(\s*"([a-z_]+)"', source))
 
 

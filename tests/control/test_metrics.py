@@ -12,10 +12,14 @@ from native.plane import counters
 from native.plane.counters import ROWS_OF_TABLE, Kind
 from native.plane.layout import HEADER_RESTARTS, HEADER_SEQUENCE, PLANE_CONTROL_RESTARTS, Plane, WorkerState
 from native.plane.seqlock import publish
+from server.control.drift.metrics import drift_families
+from server.control.drift.watching import DriftWatch
 from server.control.http import application
 from server.control.lifecycle_metrics import lifecycle_families
 from server.control.metrics import PlaneCollector, metric_families
 from server.control.plane_reader import PlaneReader
+from server.control.webhooks.metrics import webhook_families
+from server.control.webhooks.webhooks import Webhooks
 from tests.control.driven_server import started_driver
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/reference/metrics.md").read_text()
@@ -148,7 +152,13 @@ def test_a_scrape_is_readable_in_both_formats(accept: str) -> None:
 def test_the_page_of_metrics_lists_all_and_only_what_is_exported() -> None:
     exported = []
     plane = Plane.create(1)
-    families = [*metric_families(PlaneReader(plane), time.monotonic_ns()), *lifecycle_families(started_driver(plane))]
+    driver = started_driver(plane)
+    families = [
+        *metric_families(PlaneReader(plane), time.monotonic_ns()),
+        *lifecycle_families(driver),
+        *drift_families(DriftWatch(driver, plane)),
+        *webhook_families(Webhooks((), None, driver.alert)),
+    ]
     for family in families:
         name = family.name + ("_total" if family.type == "counter" else "")
         labels = ", ".join(f"`{label}`" for label in _labels(family)) or "none"

@@ -332,6 +332,94 @@ class SignalEvidence(_message.Message):
     odds_ratio_high: float
     def __init__(self, name: _Optional[str] = ..., stable_events: _Optional[int] = ..., canary_events: _Optional[int] = ..., e_worse: _Optional[float] = ..., e_not_worse: _Optional[float] = ..., odds_ratio_low: _Optional[float] = ..., odds_ratio_high: _Optional[float] = ...) -> None: ...
 
+class GetDriftRequest(_message.Message):
+    __slots__ = ("model", "counts_of")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_OF_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    counts_of: str
+    def __init__(self, model: _Optional[str] = ..., counts_of: _Optional[str] = ...) -> None: ...
+
+class GetDriftReply(_message.Message):
+    __slots__ = ("model", "artifact", "reason", "windows", "counts", "rows_between")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    ARTIFACT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    WINDOWS_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    ROWS_BETWEEN_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    artifact: Artifact
+    reason: str
+    windows: _containers.RepeatedCompositeFieldContainer[DriftWindow]
+    counts: _containers.RepeatedCompositeFieldContainer[FeatureCounts]
+    rows_between: int
+    def __init__(self, model: _Optional[str] = ..., artifact: _Optional[_Union[Artifact, _Mapping]] = ..., reason: _Optional[str] = ..., windows: _Optional[_Iterable[_Union[DriftWindow, _Mapping]]] = ..., counts: _Optional[_Iterable[_Union[FeatureCounts, _Mapping]]] = ..., rows_between: _Optional[int] = ...) -> None: ...
+
+class DriftWindow(_message.Message):
+    __slots__ = ("signal", "length", "start_utc", "end_utc", "verdict", "why", "rows", "weighted_psi", "log_detector", "log_threshold", "features")
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_FIELD_NUMBER: _ClassVar[int]
+    START_UTC_FIELD_NUMBER: _ClassVar[int]
+    END_UTC_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTED_PSI_FIELD_NUMBER: _ClassVar[int]
+    LOG_DETECTOR_FIELD_NUMBER: _ClassVar[int]
+    LOG_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    signal: str
+    length: str
+    start_utc: str
+    end_utc: str
+    verdict: str
+    why: str
+    rows: int
+    weighted_psi: float
+    log_detector: float
+    log_threshold: float
+    features: _containers.RepeatedCompositeFieldContainer[FeatureDrift]
+    def __init__(self, signal: _Optional[str] = ..., length: _Optional[str] = ..., start_utc: _Optional[str] = ..., end_utc: _Optional[str] = ..., verdict: _Optional[str] = ..., why: _Optional[str] = ..., rows: _Optional[int] = ..., weighted_psi: _Optional[float] = ..., log_detector: _Optional[float] = ..., log_threshold: _Optional[float] = ..., features: _Optional[_Iterable[_Union[FeatureDrift, _Mapping]]] = ...) -> None: ...
+
+class FeatureDrift(_message.Message):
+    __slots__ = ("name", "weight", "rows", "effective_rows", "psi", "psi_debiased", "standard_error", "rule_of_thumb", "log_e", "moved")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    EFFECTIVE_ROWS_FIELD_NUMBER: _ClassVar[int]
+    PSI_FIELD_NUMBER: _ClassVar[int]
+    PSI_DEBIASED_FIELD_NUMBER: _ClassVar[int]
+    STANDARD_ERROR_FIELD_NUMBER: _ClassVar[int]
+    RULE_OF_THUMB_FIELD_NUMBER: _ClassVar[int]
+    LOG_E_FIELD_NUMBER: _ClassVar[int]
+    MOVED_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    weight: float
+    rows: float
+    effective_rows: float
+    psi: float
+    psi_debiased: float
+    standard_error: float
+    rule_of_thumb: str
+    log_e: float
+    moved: bool
+    def __init__(self, name: _Optional[str] = ..., weight: _Optional[float] = ..., rows: _Optional[float] = ..., effective_rows: _Optional[float] = ..., psi: _Optional[float] = ..., psi_debiased: _Optional[float] = ..., standard_error: _Optional[float] = ..., rule_of_thumb: _Optional[str] = ..., log_e: _Optional[float] = ..., moved: _Optional[bool] = ...) -> None: ...
+
+class FeatureCounts(_message.Message):
+    __slots__ = ("signal", "name", "bins", "reference", "window")
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    BINS_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
+    signal: str
+    name: str
+    bins: _containers.RepeatedScalarFieldContainer[str]
+    reference: _containers.RepeatedScalarFieldContainer[int]
+    window: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, signal: _Optional[str] = ..., name: _Optional[str] = ..., bins: _Optional[_Iterable[str]] = ..., reference: _Optional[_Iterable[int]] = ..., window: _Optional[_Iterable[int]] = ...) -> None: ...
+
 class GetJournalRequest(_message.Message):
     __slots__ = ("model", "limit", "at_utc")
     MODEL_FIELD_NUMBER: _ClassVar[int]

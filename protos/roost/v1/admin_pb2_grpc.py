@@ -104,6 +104,11 @@ class AdminStub:
                 request_serializer=roost_dot_v1_dot_admin__pb2.GetEvidenceRequest.SerializeToString,
                 response_deserializer=roost_dot_v1_dot_admin__pb2.GetEvidenceReply.FromString,
                 _registered_method=True)
+        self.GetDrift = channel.unary_unary(
+                '/roost.v1.Admin/GetDrift',
+                request_serializer=roost_dot_v1_dot_admin__pb2.GetDriftRequest.SerializeToString,
+                response_deserializer=roost_dot_v1_dot_admin__pb2.GetDriftReply.FromString,
+                _registered_method=True)
         self.GetJournal = channel.unary_unary(
                 '/roost.v1.Admin/GetJournal',
                 request_serializer=roost_dot_v1_dot_admin__pb2.GetJournalRequest.SerializeToString,
@@ -215,6 +220,13 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetDrift(self, request, context):
+        """Whether what the stable is given, and answers, is what it was trained on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetJournal(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -307,6 +319,11 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.GetEvidence,
                     request_deserializer=roost_dot_v1_dot_admin__pb2.GetEvidenceRequest.FromString,
                     response_serializer=roost_dot_v1_dot_admin__pb2.GetEvidenceReply.SerializeToString,
+            ),
+            'GetDrift': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDrift,
+                    request_deserializer=roost_dot_v1_dot_admin__pb2.GetDriftRequest.FromString,
+                    response_serializer=roost_dot_v1_dot_admin__pb2.GetDriftReply.SerializeToString,
             ),
             'GetJournal': grpc.unary_unary_rpc_method_handler(
                     servicer.GetJournal,
@@ -702,6 +719,33 @@ class Admin:
             '/roost.v1.Admin/GetEvidence',
             roost_dot_v1_dot_admin__pb2.GetEvidenceRequest.SerializeToString,
             roost_dot_v1_dot_admin__pb2.GetEvidenceReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetDrift(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/roost.v1.Admin/GetDrift',
+            roost_dot_v1_dot_admin__pb2.GetDriftRequest.SerializeToString,
+            roost_dot_v1_dot_admin__pb2.GetDriftReply.FromString,
             options,
             channel_credentials,
             insecure,

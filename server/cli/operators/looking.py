@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from typing import Annotated, Any
 
 import typer
 
-from server.cli.operators.options import Look, looks
+from server.cli.operators.options import Look, Window, looks
 
 QUIET_S = 1.0  # events that are kept come at once
+WATCH_S = 2.0
 FIRST_SEQUENCE = 1  # below every event's: see WatchEventsRequest, where 0 stands for those to come
 
 
@@ -98,6 +100,49 @@ def explain(
 
 
 @looks()
+def drift(
+    look: Look,
+    model: Annotated[str, typer.Argument(metavar="MODEL", show_default=False, help="The model's name.")],
+    window: Annotated[
+        Window, typer.Option("--window", help="Which windows: of the last whole minute, hour, day or week.")
+    ] = Window.HOUR,
+    feature: Annotated[
+        str, typer.Option("--feature", metavar="NAME", help="Draw this feature, reference beside traffic.")
+    ] = "",
+    watch: Annotated[bool, typer.Option("--watch", help="Go on, with what each minute brings, until Ctrl-C.")] = False,
+) -> None:
+    """Show whether what the model is given, and answers, is still what it was trained on; features of concern first.
+
+    \b
+    roost drift churn
+    roost drift churn --window minute --watch
+    roost drift churn --feature age
+    """
+    from protos.roost.v1 import admin_pb2
+    from server.cli.operators.admin_port import connected
+    from server.cli.operators.documents import document, print_json
+    from server.cli.operators.drift_tables import print_drift, print_feature
+
+    request = admin_pb2.GetDriftRequest(model=model, counts_of=window.value if feature or look.as_json else "")
+    with connected(look) as port:
+        try:
+            while True:
+                reply = port.ask("GetDrift", request)
+                if look.as_json:
+                    print_json(document(reply))
+                elif feature:
+                    if not print_feature(reply, feature, window.value):
+                        raise typer.Exit(1)
+                else:
+                    print_drift(reply, window.value, clear=watch)
+                if not watch:
+                    return
+                time.sleep(WATCH_S)
+        except KeyboardInterrupt:
+            return
+
+
+@looks()
 def events(
     look: Look,
     model: Annotated[
@@ -178,4 +223,4 @@ def _print_event(event: Any, as_json: bool) -> None:
         print(f"{event.at_utc}  {event.sequence}  {event.model or '-'}  {event.kind}: {event.text}", flush=True)
 
 
-COMMANDS = (status, evidence, explain, events)
+COMMANDS = (status, evidence, explain, drift, events)

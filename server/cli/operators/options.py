@@ -11,6 +11,7 @@ import inspect
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Annotated, Any, Final
 
 import typer
@@ -24,6 +25,15 @@ NO_REASON: Final = "none given"
 TIMEOUT_S: Final = 30.0
 
 Command = Callable[..., None]
+
+
+class Window(Enum):
+    """Lengths of the windows in which drift is looked for."""
+
+    MINUTE = "minute"
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from native.plane.routing import PPM
 from protos.roost.v1 import admin_pb2
 from registry_client.names import ALIAS, VERSION
+from server.control.drift.windows import WindowKind
 from server.control.operations.refusal import bad_field, shown
 
 OPERATOR_MAX: Final = 100
@@ -109,6 +110,17 @@ def read_plan_json(text: str) -> str:
             hint="Use fewer steps.",
         )
     return text
+
+
+def read_length(text: str) -> WindowKind | None:
+    """Of windows; None where none is asked for."""
+    if not text:
+        return None
+    for kind in WindowKind:
+        if kind.word == text:
+            return kind
+    lengths = ", ".join(kind.word for kind in WindowKind)
+    raise bad_field("counts_of", expected=f"one of {lengths}", got=shown(text), hint="Or leave it out.")
 
 
 def read_limit(limit: int) -> int:

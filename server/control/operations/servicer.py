@@ -17,13 +17,16 @@ import grpc
 from google.protobuf.message import Message
 
 from protos.roost.v1 import admin_pb2, admin_pb2_grpc
+from server.control.drift.watching import DriftWatch
 from server.control.driver import Driver
 from server.control.event_log import utc_text
 from server.control.operations import replies
 from server.control.operations.commands import Commands, read_wanted_plan
+from server.control.operations.drift_replies import drift_reply
 from server.control.operations.fields import (
     Who,
     read_digest,
+    read_length,
     read_limit,
     read_operation,
     read_plan_json,
@@ -70,8 +73,9 @@ def answered(method: Method) -> Method:
 class AdminServicer(admin_pb2_grpc.AdminServicer):
     """One server's."""
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: Driver, drift: DriftWatch) -> None:
         self._driver = driver
+        self._drift = drift
         self._commands = Commands(driver)
         self._remembered = RememberedRequests()
         self._remembered.restore(driver.requests_done)
@@ -112,6 +116,11 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
         return replies.evidence_reply(name, seen, words)
 
     @answered
+    async def GetDrift(self, request: admin_pb2.GetDriftRequest, context: Any) -> admin_pb2.GetDriftReply:
+        name, counts_of = self._commands.served(request.model).name, read_length(request.counts_of)
+        return drift_reply(name, self._driver.state(name).stable, self._drift, counts_of)
+
+    @answered
     async def Explain(self, request: admin_pb2.ExplainRequest, context: Any) -> admin_pb2.ExplainReply:
         name = self._commands.served(request.model).name
         entry = self._driver.last_entries.get(name)
@@ -124,6 +133,7 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
         current = self._driver.looks.get(name)
         if current is not None and is_compared(model):
             words += what_would_change_it(current.evidence, current.judgement.policy)
+        words += [self._drift.in_words(name)]
         words += [f"{key}: {text}" for key, text in self._driver.alerts.items()]
         return admin_pb2.ExplainReply(model=name, words=words)
 

@@ -1,0 +1,250 @@
+"""Watching: rows counted by bin are read as their slices end, windows that close are judged, and drift is told.
+
+A task of the control process. Always: a look that fails is logged, and the next one is taken; what is judged is what
+the model's stable was given and answered, since a canary is given the same; a model without a baseline says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from native.plane.drift import DriftReader
+from native.plane.layout import PLANE_STARTED_UTC_NS, Plane
+from native.plane.seats import Seat
+from registry_client.cache import BundleCache
+from server.control.drift.baselines import ArtifactBaseline, Baselines, NoBaseline
+from server.control.drift.book import Closed, DriftBook
+from server.control.drift.judging import Seen, WindowJudge
+from server.control.drift.readings import SLICE_NS, Reading, Source
+from server.control.drift.signals import Signal, signals_of
+from server.control.drift.store import Store
+from server.control.drift.windows import WindowKind
+from server.control.driver import Driver
+from server.judgement.drift.policy import DriftPolicy, Response, Taken, decide, response_of
+from server.judgement.drift.report import Verdict
+from server.lifecycle import events
+from server.lifecycle.refusal import Refused
+from server.settings import DriftSettings
+
+log = logging.getLogger("roost.control")
+
+CLOSE_WAIT_S: Final = 1.0
+LOOKS_IN_A_SLICE: Final = 8
+LOOK_S: Final = SLICE_NS / 1e9 / LOOKS_IN_A_SLICE
+OPERATOR: Final = "roost drift"
+TAKEN_MAX: Final = 64
+
+
+@dataclass
+class ModelDrift:
+    """What is known of one model. reason: why nothing is, or "". reports: the last of each signal and length.
+
+    baseline: of the stable; judged: its signals.
+    """
+
+    reason: str = "No window has ended yet."
+    digest: str = ""
+    baseline: ArtifactBaseline | None = None
+    reports: dict[tuple[str, WindowKind], Seen] = field(default_factory=dict)
+
+    def drifting(self, signal: str) -> tuple[Seen, ...]:
+        """Of this signal, windows whose last one drifts."""
+        found = [seen for (name, _), seen in self.reports.items() if name == signal]
+        return tuple(seen for seen in found if seen.report.verdict is Verdict.DRIFT)
+
+
+class DriftWatch:
+    """Call `start`, keep `run` running, call `stop`."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        plane: Plane,
+        *,
+        utc_ns: Callable[[], int] = time.time_ns,
+        now_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._utc_ns, self._now_ns = utc_ns, now_ns
+        settings = driver.settings
+        self._driver = driver
+        self._settings = settings.drift
+        self._policy = policy_of(settings.drift)
+        self._reader = DriftReader(plane)
+        self._baselines = Baselines(BundleCache(settings.registry.cache))
+        self._started_utc_ns = int(plane.words[PLANE_STARTED_UTC_NS])
+        self._store = Store(driver.folder.path, str(self._started_utc_ns))
+        self._unread: dict[str, NoBaseline] = {}
+        self._signals: dict[str, tuple[Signal, ...]] = {}
+        self._taken: list[Taken] = []
+        self._names = {served.index: name for name, served in driver.models.items() if served.in_registry}
+        self.models = {name: ModelDrift() for name in self._names.values()}
+        for name, served in driver.models.items():
+            if not served.in_registry:
+                self.models[name] = ModelDrift("It is served from a file, which has no baseline: see roost bundle.")
+        if not settings.drift.count:
+            for known in self.models.values():
+                known.reason = "Rows are not counted: drift.count is off."
+        self.looks = 0
+        self.look_s = 0.0
+
+    async def start(self) -> None:
+        """Finds what the last control process has left."""
+        kept = await asyncio.to_thread(self._store.load)
+        self.book = DriftBook(self._store, kept, self._started_utc_ns)
+        self._judge = WindowJudge(self.book, self._settings)
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if not self._settings.count or not self.book.is_due(self._utc_ns()):
+                continue
+            try:
+                await self.look()
+            except Exception:
+                log.exception("a look at drift failed")
+
+    async def stop(self) -> None:
+        """Reads once more, since workers may have counted since, and writes what waits."""
+        if self._settings.count:
+            try:
+                await self.look()
+            except Exception:
+                log.exception("the last look at drift failed")
+        self.book.save_everything()
+        await asyncio.to_thread(self._store.close, CLOSE_WAIT_S)
+
+    async def look(self) -> None:
+        """One look at all seats; windows that have closed are judged."""
+        self._unread = {}
+        for digest in {seat.digest for seat in self._counted_seats()} - self._baselines.known.keys():
+            found = await asyncio.to_thread(self._baselines.read, digest)
+            if isinstance(found, NoBaseline):
+                self._unread[digest] = found  # and tried again at the next look
+        for name, known in self.models.items():
+            self._note_stable(name, known)
+        began_s = time.perf_counter()
+        closed = self.book.observe(list(self._readings()), at_utc_ns=self._utc_ns(), now_ns=self._now_ns())
+        told = [seen for one in closed for seen in self._judged(one)]
+        self.look_s += time.perf_counter() - began_s
+        self.looks += 1
+        for name, seen in told:
+            await self._respond(name, seen)
+        self.book.save()
+        self._driver.alert("drift", self.book.trouble)
+
+    def in_words(self, name: str) -> str:
+        """What is known of a model's drift, in a sentence or two."""
+        known = self.models[name]
+        if not known.reports:
+            return f"Drift: {known.reason}"
+        worst = min(known.reports.values(), key=lambda seen: _ORDER[seen.report.verdict])
+        return f"Drift of {worst.signal} in the last {worst.window.kind.word}: {worst.report.why}"
+
+    # --- Reading -----------------------------------------------------------------------------------------------------
+    def _counted_seats(self) -> Iterator[Seat]:
+        for seat in self._driver.seating.seats():
+            if seat.model in self._names:
+                yield seat
+
+    def _readings(self) -> Iterator[Reading]:
+        for seat in self._counted_seats():
+            baseline = self._baselines.known.get(seat.digest)
+            if isinstance(baseline, ArtifactBaseline):
+                counts = self._reader.read(seat.index, seat.generation, baseline.bins)
+                if counts is not None:
+                    source = Source(seat.index, seat.generation)
+                    yield Reading(self._names[seat.model], seat.digest, source, counts)
+
+    def _note_stable(self, name: str, known: ModelDrift) -> None:
+        """Whose windows are judged from now on, and why none are."""
+        stable = self._driver.state(name).stable
+        if name not in self._names.values() or stable is None:
+            return
+        if stable.digest != known.digest:
+            known.digest, known.baseline = stable.digest, None
+            known.reports.clear()
+            known.reason = "No window has ended yet."
+            self._tell_over(name)
+        baseline = self._baselines.known.get(stable.digest, self._unread.get(stable.digest))
+        if isinstance(baseline, NoBaseline):
+            known.reason = baseline.reason
+        elif baseline is not None and known.baseline is None:
+            known.baseline = baseline
+
+    # --- Judging -----------------------------------------------------------------------------------------------------
+    def _judged(self, closed: Closed) -> Iterator[tuple[str, Seen]]:
+        name, digest = closed.stream
+        known = self.models.get(name)
+        if known is None or digest != known.digest or known.baseline is None or not closed.window.has_blocks:
+            return
+        try:
+            for signal in self._signals_of(known.baseline):
+                if self._policy.response(signal.name) is not Response.OFF:
+                    seen = self._judge.judge(closed, signal)
+                    known.reports[signal.name, closed.window.kind] = seen
+                    known.reason = ""
+                    yield name, seen
+        except ValueError as error:
+            known.reason = str(error)
+
+    def _signals_of(self, baseline: ArtifactBaseline) -> tuple[Signal, ...]:
+        found = self._signals.get(baseline.digest)
+        if found is None:
+            found = self._signals[baseline.digest] = signals_of(baseline)
+        return found
+
+    # --- Telling -----------------------------------------------------------------------------------------------------
+    async def _respond(self, name: str, seen: Seen) -> None:
+        """What the policy asks for."""
+        drifted = seen.report.verdict is Verdict.DRIFT
+        signal = f"{name}/{seen.signal}"
+        now_s = self._now_ns() / 1e9
+        own = [Taken(seen.signal, one.response, one.at_s) for one in self._taken if one.signal == signal]
+        asked = decide(self._policy, seen.signal, drifted, now_s, own)
+        if asked.response is not Response.OFF:
+            self._taken = [*self._taken[-TAKEN_MAX:], Taken(signal, asked.response, now_s)]
+            text = f"{seen.signal} have drifted in the last {seen.window.kind.word}. {seen.report.why} {asked.why}"
+            detail = {"signal": seen.signal, "window": seen.window.kind.word, "report": seen.report.to_dict()}
+            self._driver.events.append("drift", text, model=name, detail=detail)
+            if asked.response >= Response.HOLD and not asked.dry_run:
+                await self._hold(name, text)
+        # Without a figure: an alert whose text changes with each window would be told anew each time.
+        lengths = " and the ".join(one.window.kind.word for one in self.models[name].drifting(seen.signal))
+        alert = f"they have drifted, by the {lengths}. `roost drift {name}` shows which and how far"
+        self._driver.alert(_alert_key(name, seen.signal), alert if lengths else None)
+
+    async def _hold(self, name: str, why: str) -> None:
+        """The plan of a rollout waits, until somebody resumes it."""
+        if self._driver.state(name).canary is None:
+            return
+        now_ns, at_utc = self._driver.now()
+        request = events.Pause(now_ns=now_ns, at_utc=at_utc, operator=OPERATOR, reason=why[:400], request_id="")
+        try:
+            await self._driver.apply(name, request)
+        except Refused as refusal:
+            log.info("no plan to hold: %s", refusal, extra={"fields": {"model": name}})
+
+    def _tell_over(self, name: str) -> None:
+        for signal in self._policy.responses:
+            self._driver.alert(_alert_key(name, signal), None)
+
+
+def policy_of(settings: DriftSettings) -> DriftPolicy:
+    """What the settings ask for."""
+    responses: Mapping[str, Response] = {
+        "inputs": response_of(settings.inputs), "predictions": response_of(settings.predictions),
+    }  # fmt: skip
+    return DriftPolicy(responses, cool_down_s=settings.cool_down_s, dry_run=settings.dry_run)
+
+
+_ORDER: Final = {Verdict.DRIFT: 0, Verdict.QUIET: 1, Verdict.NOT_ENOUGH: 2}
+
+
+def _alert_key(name: str, signal: str) -> str:
+    return f"{name}: {signal}"
