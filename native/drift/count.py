@@ -93,23 +93,6 @@ def bucket_of(keyed: int, word: int) -> int:
     return mixed((word ^ BUCKET_TURN) if keyed == 1 else word * GAMMA) & (DRIFT_BUCKETS - 1)
 
 
-@kernel("void(int64[::1], int64[::1], int64, int64)")
-def note_buckets(lane: Words, program: Words, side: int, arena_index: int) -> None:
-    """Writes down which bucket each row of a taken arena belongs to, while its requests' slots are their own."""
-    arenas = carray(pointer(lane[LANE_ARENAS]), (lane[LANE_ARENA_COUNT],), ARENA)
-    slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
-    rows_max = program[PROGRAM_ROWS_MAX]
-    buckets = carray(pointer(program[PROGRAM_BUCKETS] + side * rows_max), (rows_max,), np.uint8)
-    arena = arenas[arena_index]
-    requests = carray(pointer(lane[LANE_ARENA_SLOTS]), (arena.first_request + arena.requests,), np.int64)
-    for request in range(arena.requests):
-        index = requests[arena.first_request + request]
-        slot = slots[index]
-        bucket = bucket_of(slot.keyed, slot.key_hash if slot.keyed == 1 else slot.arrived_ns * 65_537 + index)
-        for row in range(slot.row, min(slot.row + slot.rows, rows_max)):
-            buckets[row] = bucket
-
-
 @kernel(
     [
         "void(float32[::1], int64, float32[::1], int64, int64, int32[::1])",
@@ -263,9 +246,26 @@ def count_rows(program: Words, side: int, first_row: int, rows: int) -> int:
     return counted
 
 
-@kernel("int64(int64[::1], int64[::1], int64, int64)")
-def _point_at_arena(lane: Words, program: Words, side: int, arena_index: int) -> int:
-    """Notes where an arena's tensors are. 1, or 0 where they are not those of the program.
+@kernel("void(int64[::1], int64[::1], int64, int64)")
+def _note_buckets(lane: Words, program: Words, side: int, arena_index: int) -> None:
+    """Writes down which bucket each row of a taken arena belongs to, while its requests' slots are their own."""
+    arenas = carray(pointer(lane[LANE_ARENAS]), (lane[LANE_ARENA_COUNT],), ARENA)
+    slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
+    rows_max = program[PROGRAM_ROWS_MAX]
+    buckets = carray(pointer(program[PROGRAM_BUCKETS] + side * rows_max), (rows_max,), np.uint8)
+    arena = arenas[arena_index]
+    requests = carray(pointer(lane[LANE_ARENA_SLOTS]), (arena.first_request + arena.requests,), np.int64)
+    for request in range(arena.requests):
+        index = requests[arena.first_request + request]
+        slot = slots[index]
+        bucket = bucket_of(slot.keyed, slot.key_hash if slot.keyed == 1 else slot.arrived_ns * 65_537 + index)
+        for row in range(slot.row, min(slot.row + slot.rows, rows_max)):
+            buckets[row] = bucket
+
+
+@kernel("void(int64[::1], int64[::1], int64, int64)")
+def _point_at_arena(lane: Words, program: Words, side: int, arena_index: int) -> None:
+    """Notes where an arena's tensors are; that they have no bytes, where they are not those of the program.
 
     An arena that another model's traffic left behind is laid out for that model, whose signature is the same.
     """
@@ -276,9 +276,11 @@ def _point_at_arena(lane: Words, program: Words, side: int, arena_index: int) ->
     arena = arenas[arena_index]
     record = HEADER_WORDS + arena.model * MODEL_WORDS
     inputs = table[record + MODEL_INPUT_COUNT]
-    if inputs != program[PROGRAM_INPUT_TENSORS] or inputs + table[record + MODEL_OUTPUT_COUNT] != count:
-        return 0
+    fits = inputs == program[PROGRAM_INPUT_TENSORS] and inputs + table[record + MODEL_OUTPUT_COUNT] == count
     for index in range(count):
+        tensors[side, index, TENSOR_BYTES] = 0
+        if not fits:
+            continue
         is_input = index < inputs
         first = table[record + MODEL_INPUTS_AT] if is_input else table[record + MODEL_OUTPUTS_AT]
         at = first + (index if is_input else index - inputs) * DIRECTORY_TENSOR_WORDS
@@ -286,15 +288,17 @@ def _point_at_arena(lane: Words, program: Words, side: int, arena_index: int) ->
         row_bytes = tensors[side, index, TENSOR_ROW_ELEMENTS] * tensors[side, index, TENSOR_ELEMENT_BYTES]
         block_bytes = arena.input_bytes if is_input else arena.output_bytes
         if offset > block_bytes or (row_bytes > 0 and table[at + TENSOR_ROW_BYTES] != row_bytes):
-            return 0
+            continue
         tensors[side, index, TENSOR_ADDRESS] = (arena.input_address if is_input else arena.output_address) + offset
         tensors[side, index, TENSOR_BYTES] = block_bytes - offset
-    return 1
 
 
-@kernel("int64(int64[::1], int64[::1], int64, int64, int64, int64)")
-def count_arena(lane: Words, program: Words, side: int, arena_index: int, first_row: int, rows: int) -> int:
-    """`count_rows` of an arena that has run, whose buckets `note_buckets` has written down."""
-    if _point_at_arena(lane, program, side, arena_index) == 0:
-        return 0
-    return count_rows(program, side, first_row, rows)
+@kernel("void(int64[::1], int64[::1], int64, int64)")
+def note_arena(lane: Words, program: Words, side: int, arena_index: int) -> None:
+    """Writes down whose the rows of a taken arena are, and where its tensors are. On the loop, before it runs.
+
+    `count_rows` then counts them once it has run, in whatever thread: the lane's tables may be elsewhere by then, since
+    the loop makes them anew whenever a model comes or goes, but the arena's block stays as long as it runs.
+    """
+    _note_buckets(lane, program, side, arena_index)
+    _point_at_arena(lane, program, side, arena_index)

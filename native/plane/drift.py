@@ -14,9 +14,16 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from native.plane.atomics import load_acquire, load_relaxed
+from native.plane.atomics import (
+    fence_acquire,
+    fence_release,
+    load_acquire,
+    load_relaxed,
+    store_relaxed,
+    store_release,
+)
 from native.plane.layout import DRIFT_BINS_MAX, DRIFT_BUCKETS, DRIFT_HEADER_WORDS, DRIFT_SIDES, Plane, Words
-from native.plane.seqlock import word_acquire, word_release
+from native.plane.seqlock import word_acquire
 
 DRIFT_GENERATION = 0  # of the artifact that is counted here; 0: what stands here is being cleared
 DRIFT_BINS = 1
@@ -31,11 +38,22 @@ def open_counts(region: Words, generation: int, bins: int) -> Words:
     assert 0 < bins <= DRIFT_BINS_MAX, bins
     counts = region[DRIFT_HEADER_WORDS : DRIFT_HEADER_WORDS + DRIFT_SIDES * DRIFT_BUCKETS * bins]
     if (int(region[DRIFT_GENERATION]), int(region[DRIFT_BINS])) != (generation, bins):
-        word_release(region, DRIFT_GENERATION, 0)
-        counts[:] = 0
-        region[DRIFT_BINS] = bins
-        word_release(region, DRIFT_GENERATION, generation)
+        clear_counts(region, generation, bins)
     return counts.reshape(DRIFT_SIDES, DRIFT_BUCKETS, bins)
+
+
+@njit("void(int64[::1], int64, int64)", nogil=True, cache=True, error_model="numpy")
+def clear_counts(region: Words, generation: int, bins: int) -> None:
+    """Gives a region to another artifact. A reader that sees any of it cleared finds another generation, or none."""
+    words = DRIFT_SIDES * DRIFT_BUCKETS * bins
+    if bins < 0 or region.size < DRIFT_HEADER_WORDS + words:
+        return
+    store_relaxed(region, DRIFT_GENERATION, 0)
+    fence_release()
+    store_relaxed(region, DRIFT_BINS, bins)
+    for index in range(words):
+        store_relaxed(region, DRIFT_HEADER_WORDS + index, 0)
+    store_release(region, DRIFT_GENERATION, generation)
 
 
 @njit("int64(int64[::1], int64, int64[::1])", nogil=True, cache=True, error_model="numpy")
@@ -53,7 +71,8 @@ def add_counts(region: Words, generation: int, out: Words) -> int:
         at = DRIFT_HEADER_WORDS + side * DRIFT_BUCKETS * bins
         for index in range(DRIFT_BUCKETS * bins):
             out[index] += load_relaxed(region, at + index)
-    return 1 if load_acquire(region, DRIFT_GENERATION) == generation else 0
+    fence_acquire()
+    return 1 if load_relaxed(region, DRIFT_GENERATION) == generation else 0
 
 
 class DriftReader:

@@ -160,6 +160,8 @@ class Plane:
     """
 
     def __init__(self, fd: int, memory: mmap.mmap) -> None:
+        # A core dump would read the plane whole, and so give memory to all of its holes, for as long as it exists.
+        memory.madvise(mmap.MADV_DONTDUMP)
         self.fd = fd
         self._memory = memory
         whole: Words = np.frombuffer(memory, dtype=np.int64)

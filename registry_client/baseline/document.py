@@ -25,6 +25,7 @@ FORMAT_VERSION: Final = 1
 
 FEATURES_MAX: Final = 4096
 POINTS_MAX: Final = 60
+NAME_CHARACTERS_MAX: Final = 200
 BINS_MAX: Final = 16_384
 """Of inputs and predictions together: a server has room for so many in each of its seats."""
 HOURS_OF_WEEK: Final = 168
@@ -187,6 +188,11 @@ def _read_feature(document: object, what: str) -> Feature:
         raise BadDocument(fields.path("kind"), expected="number or category", got=repr(kind[:40]), hint=_ANEW)
     if not name or not tensor:
         raise BadDocument(fields.path("name"), expected="a name, and a tensor's", got="none", hint=_ANEW)
+    if len(name) > NAME_CHARACTERS_MAX or not name.isprintable():
+        raise BadDocument(
+            fields.path("name"), expected=f"at most {NAME_CHARACTERS_MAX} printable characters", got=repr(name[:40]),
+            hint="Names stand in tables, metrics and messages: choose a shorter, plain one.",
+        )  # fmt: skip
     _at_least(ARGMAX, column, fields.path("column"))
     _check_points(points, 1 if kind == Kind.CATEGORY.value else 2, fields.path("points"))
     bins = bin_count(Kind(kind), len(points))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -36,10 +37,15 @@ class AloneRuns:
         self._costs: dict[int, CostModel] = {}
         self._turn = asyncio.Lock()
         self._ends: set[Callable[[], None]] = set()
+        self._running: Counter[int] = Counter()
 
     def forget(self, seat: int) -> None:
         """Another model will have this seat."""
         self._costs.pop(seat, None)
+
+    def busy(self, seat: int) -> bool:
+        """True while a run of the seat goes on in a thread, also where its caller has gone."""
+        return self._running[seat] > 0
 
     def close(self) -> None:
         """Ends what runs."""
@@ -101,9 +107,11 @@ class AloneRuns:
     ) -> T:
         """Waits for a run that was started. The run goes on to its end, whatever becomes of who waits."""
         self._ends.add(end)
+        self._running[seat] += 1
 
         def done(future: asyncio.Future[tuple[T, int]]) -> None:
             self._ends.discard(end)
+            self._running[seat] -= 1
             if not future.cancelled():
                 future.exception()  # of a caller that has gone: nobody else asks for it
 

@@ -263,7 +263,7 @@ class BatchLoop:
             failure = run()
             elapsed_ns = time.monotonic_ns() - started_ns
             if failure is None and place.counter is not None:
-                place.counter.count(self._words, side, arena, 0, rows)
+                place.counter.count(side, 0, rows)
             return failure, elapsed_ns
 
         def done(future: asyncio.Future[tuple[Exception | None, int]]) -> None:
@@ -320,7 +320,7 @@ class BatchLoop:
                 if self._peek[LANE_SHADOWS]:
                     self._offer_shadow(seat, arena, rows, where)
                 if counter is not None:
-                    counter.count(self._words, MAIN, arena, 0, rows)
+                    counter.count(MAIN, 0, rows)
                 self._tell(arena, seat, where, {})
             else:
                 # The fast lane's every batch: nothing here but what it takes.
@@ -328,7 +328,7 @@ class BatchLoop:
                 if self._peek[LANE_SHADOWS]:
                     self._offer_shadow(seat, arena, rows, where)
                 if counter is not None:
-                    counter.count(self._words, MAIN, arena, 0, rows)
+                    counter.count(MAIN, 0, rows)
                 self._release(arena, where)
             return
         slots = self._memory.arena_requests(arena)
@@ -351,7 +351,7 @@ class BatchLoop:
                 if failure is not None:
                     failures[slot] = failure
                 elif place.counter is not None:
-                    place.counter.count(self._words, side, arena, first, rows)
+                    place.counter.count(side, first, rows)
             return failures
 
         def done(future: asyncio.Future[dict[int, Exception]]) -> None:

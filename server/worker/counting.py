@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from native.drift.count import bucket_of, count_arena, count_rows, note_buckets
+from native.drift.count import bucket_of, count_rows, note_arena
 from native.drift.program import CountedFeature, CountedTensor, Program
 from native.plane.drift import open_counts
 from registry_client.baseline.bins import thresholds
@@ -52,12 +52,12 @@ class RowCounter:
         self._counted = [(index, spec.name) for index, spec in enumerate(specs) if spec.name in counted]
 
     def note(self, lane: Words, side: int, arena: int) -> None:
-        """Before a taken arena runs: whose its rows are. Its requests' slots may be others' afterwards."""
-        note_buckets(lane, self._words, side, arena)
+        """Before a taken arena runs, on the loop: whose its rows are, and where. See `note_arena`."""
+        note_arena(lane, self._words, side, arena)
 
-    def count(self, lane: Words, side: int, arena: int, first: int, rows: int) -> None:
-        """Rows of an arena that has run, while nothing else may have it."""
-        count_arena(lane, self._words, side, arena, first, rows)
+    def count(self, side: int, first: int, rows: int) -> None:
+        """Rows of the arena that was noted, once it has run and while nothing else may have it."""
+        count_rows(self._words, side, first, rows)
 
     def buckets(self, side: int, rows: int) -> npt.NDArray[np.uint8]:
         """uint8[rows], a copy: those of the last arena that was noted."""

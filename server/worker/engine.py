@@ -109,7 +109,7 @@ class Engine:
 
     def take_out(self, seat: int, model: ServedModel) -> bool:
         """Makes a seat vacant and frees its model's session; False, and nothing happens, while it has work."""
-        if self.memory.busy(seat) or model.running:
+        if self.memory.busy(seat) or model.running or self._alone.busy(seat):
             return False
         kernel_ok = self.memory.directory.kernel_ok(seat)
         self.memory.remove_model(seat)

@@ -92,6 +92,12 @@ def test_a_feature_that_is_not_there_names_those_that_are(admin: ScriptedAdmin) 
     assert result.stderr == "roost: feature: expected one of age, sex, got 'agee'. See roost drift.\n"
 
 
+def test_a_feature_of_a_model_without_a_baseline_says_why_there_is_none(admin: ScriptedAdmin) -> None:
+    admin.answers["GetDrift"] = reply(reason="its bundle has no baseline.json")
+    result = run(admin.address, "drift", "churn", "--feature", "age")
+    assert (result.exit_code, result.stderr) == (1, "roost: churn: its bundle has no baseline.json\n")
+
+
 def test_json_is_one_document_with_counts(admin: ScriptedAdmin) -> None:
     admin.answers["GetDrift"] = reply(window(), counts=[counts()])
     found = json.loads(run(admin.address, "drift", "churn", "--json").stdout)

@@ -1,6 +1,8 @@
 """The plane's memory: one writer a cache line, refused by other builds, and counts that outlive a worker."""
 
 import os
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from native.plane.layout import (
     PLANE_DIGEST,
     PLANE_MAGIC,
     PLANE_VERSION,
+    PLANE_WORKERS,
     WORKERS_MAX,
     Plane,
     PlaneMismatch,
@@ -67,6 +70,24 @@ def test_a_descriptor_of_another_size_is_refused() -> None:
 def test_nobody_can_change_the_size(plane: Plane, size: int) -> None:
     with pytest.raises(PermissionError):
         os.ftruncate(plane.fd, size)
+
+
+def test_a_core_dump_leaves_the_plane_out(plane: Plane) -> None:
+    """Written into a dump, its holes would become memory, for as long as it exists."""
+    address = plane.words.ctypes.data
+    maps = Path("/proc/self/smaps").read_text().split("VmFlags:")
+    flags = next(
+        after.split("\n")[0]
+        for before, after in pairwise(maps)
+        if any(int(line.split("-")[0], 16) == address for line in before.splitlines() if "roost-plane" in line)
+    )
+    assert "dd" in flags.split()
+
+
+def test_a_plane_for_another_number_of_workers_is_refused(plane: Plane) -> None:
+    plane.words[PLANE_WORKERS] = 1
+    with pytest.raises(PlaneMismatch, match=r"size: expected \d+ bytes for 1 workers, got"):
+        Plane.attach(plane.fd)
 
 
 def test_the_descriptor_is_not_inherited_unasked(plane: Plane) -> None:

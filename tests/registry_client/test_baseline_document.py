@@ -62,6 +62,8 @@ def test_more_bins_than_a_server_has_room_for_are_refused():
         (["inputs", 0, "column"], -2, "inputs[0].column: expected at least -1, got -2"),
         (["inputs", 0, "importance"], -1.0, "inputs[0].importance: expected at least 0"),
         (["inputs", 0, "by_hour"], [[]], "inputs[0].by_hour: expected 168 arrays, got 1"),
+        (["inputs", 1, "name"], "a\x1b[2J", "inputs[1].name: expected at most 200 printable characters, got 'a"),
+        (["inputs", 1, "name"], "a" * 201, "inputs[1].name: expected at most 200 printable characters, got 'a"),
         (["inputs", 1, "name"], "a", "inputs.name: expected every one once, got a twice"),
         (["inputs", 1, "column"], 0, "inputs.column: expected every one once"),
         (["predictions", 0, "tensor"], "", "predictions[0].name: expected a name"),

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from native.plane import counters
+from native.route.layout import MAIN
 from protos.roost.v1 import predict_pb2
 from server.settings import LimitSettings, ModelSettings, Settings
 from server.worker.listeners.grpcio import GrpcioListener
@@ -35,7 +36,7 @@ class GatedRunner:
 
     async def run(self, work, size, end):
         await self.gate.wait()
-        return work()
+        return work(MAIN)
 
 
 class Running:

@@ -49,6 +49,9 @@ def print_drift(reply: admin_pb2.GetDriftReply, length: str, *, clear: bool = Fa
 def print_feature(reply: admin_pb2.GetDriftReply, name: str, length: str) -> bool:
     """One feature's bins, reference beside the last window; False, and a line that says so, where there is none."""
     found = [counts for counts in reply.counts if counts.name == name]
+    if not found and reply.reason:
+        print(f"roost: {reply.model}: {reply.reason}", file=sys.stderr)
+        return False
     if not found:
         known = ", ".join(counts.name for counts in reply.counts) or f"none: no whole {length} yet"
         print(f"roost: feature: expected one of {known}, got {name!r}. See roost drift.", file=sys.stderr)

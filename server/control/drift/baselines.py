@@ -13,7 +13,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from native.plane.layout import DRIFT_BINS_MAX
 from registry_client.baseline.document import BASELINE_FILE, Baseline, Feature
 from registry_client.baseline.fitting import check_baseline_fits
 from registry_client.cache import BundleCache
@@ -95,13 +94,6 @@ def baseline_of(bundle: VerifiedBundle) -> ArtifactBaseline | NoBaseline:
     except ArtifactError as error:
         return NoBaseline(bundle.digest, str(error))
     features = baseline.inputs + baseline.predictions
-    bins = sum(len(feature.counts) for feature in features)
-    if bins > DRIFT_BINS_MAX:
-        return NoBaseline(
-            bundle.digest,
-            f"{BASELINE_FILE}: expected at most {DRIFT_BINS_MAX} bins of all features together, got {bins}. Bundle it "
-            "anew with fewer features or bins.",
-        )
     offsets = sealed(np.cumsum([0, *(len(feature.counts) for feature in features)], dtype=np.int64))
     return ArtifactBaseline(bundle.digest, baseline, features, offsets, _flat([one.counts for one in features]))
 

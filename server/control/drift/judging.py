@@ -14,9 +14,9 @@ from server.control.drift.book import Closed, DriftBook
 from server.control.drift.signals import Signal, hour_of_week
 from server.control.drift.windows import Window, WindowKind
 from server.judgement.drift.detector import threshold
-from server.judgement.drift.judge import Judged, judge
+from server.judgement.drift.judge import Judged, judge, not_enough
 from server.judgement.drift.limits import Limits
-from server.judgement.drift.reference import Reference
+from server.judgement.drift.reference import Reference, TooFewRows
 from server.judgement.drift.report import DriftReport
 from server.judgement.drift.season import Season, judge_hour, season_from_bytes
 from server.judgement.drift.season import beginning as season_begins
@@ -62,8 +62,15 @@ class WindowJudge:
         self._limits = {kind: limits_of(settings, kind) for kind in WindowKind}
 
     def judge(self, closed: Closed, signal: Signal) -> Seen:
-        """Raises TooFewRows where the reference is too small for the settings' tau."""
+        """The report; one of "not enough", with the reason, where the reference is too small for the settings' tau."""
         window, kind = closed.window, closed.window.kind
+        try:
+            signal.reference.check_rows(self._limits[kind].tau)
+        except TooFewRows as error:
+            rows = float(signal.reference.layout.sum(signal.reference.merged(window.counts[signal.bins])).max())
+            begun = state_begins(signal.reference)
+            report = not_enough(signal.reference, self._limits[kind], begun, rows, str(error))
+            return Seen(signal.name, closed.stream.digest, window, report)
         key = f"{signal.name}/{kind.word}"
         state = self._state(closed, key, signal.reference)
         own, limits = signal.window(window), self._limits[kind]

@@ -47,6 +47,7 @@ class Store:
         self._plane = plane
         self._database = None if folder is None else Database(folder / NAME, file_bytes_max)
         self._first_wait_s = first_wait_s
+        self._bytes_max = file_bytes_max
         self._using = threading.Lock()  # the database, by this thread or another that asks for old windows
         self._changed = threading.Condition()
         self._unsaved: dict[Stream, Unsaved] = {}
@@ -193,7 +194,12 @@ class Store:
             database.close()
             if database.open():
                 self.files_begun += 1
-        database.write(self._plane, taken)
+        try:
+            database.write(self._plane, taken)
+        except sqlite3.OperationalError:
+            # A file that has reached its bound takes nothing more before something has left it.
+            database.purge(self._at_utc_ns)
+            database.write(self._plane, taken)
         hour = self._at_utc_ns // HOUR_NS
         if hour != self._purged_hour:
             database.purge(self._at_utc_ns)
@@ -207,7 +213,8 @@ class Store:
             log.error("windows of drift can't be written, and it is tried again", extra={"fields": fields})
         self._failure = (
             f"{database.path}: {_said(error)}. Drift is judged from memory, and what is not written waits. Make room "
-            "on its disk, or mend what this says; it goes on by itself. Windows of a long outage are joined."
+            f"on its disk, or mend what this says (the file itself takes {self._bytes_max >> 20:,} MiB at most); it "
+            "goes on by itself. Windows of a long outage are joined."
         )
 
     def _set_aside(self, database: Database, error: Damaged) -> None:

@@ -36,26 +36,51 @@ log = logging.getLogger("roost.control")
 CLOSE_WAIT_S: Final = 1.0
 LOOKS_IN_A_SLICE: Final = 8
 LOOK_S: Final = SLICE_NS / 1e9 / LOOKS_IN_A_SLICE
+ALERT_PREFIX: Final = "drift of "
 OPERATOR: Final = "roost drift"
-TAKEN_MAX: Final = 64
+TAKEN_MAX: Final = 1024
+QUIET_WINDOWS: Final = 3  # in a row end an alarm, or one that is about right would be told again and again
+FEATURES_TOLD: Final = 20  # in an event; GetDrift has all
+NO_WINDOW: Final = "No window has ended yet."
 
 
 @dataclass
 class ModelDrift:
     """What is known of one model. reason: why nothing is, or "". reports: the last of each signal and length.
 
-    baseline: of the stable; judged: its signals.
+    baseline: of the stable, and its signals. standing: detectors that have alarmed, and how many quiet windows are
+    missing until that is over.
     """
 
-    reason: str = "No window has ended yet."
+    reason: str = NO_WINDOW
     digest: str = ""
     baseline: ArtifactBaseline | None = None
+    signals: tuple[Signal, ...] = ()
     reports: dict[tuple[str, WindowKind], Seen] = field(default_factory=dict)
+    standing: dict[tuple[str, WindowKind], int] = field(default_factory=dict)
 
-    def drifting(self, signal: str) -> tuple[Seen, ...]:
-        """Of this signal, windows whose last one drifts."""
-        found = [seen for (name, _), seen in self.reports.items() if name == signal]
-        return tuple(seen for seen in found if seen.report.verdict is Verdict.DRIFT)
+    def note(self, seen: Seen) -> None:
+        """The newest of its signal and length. A window that says nothing neither begins an alarm nor ends one."""
+        key = seen.signal, seen.window.kind
+        self.reports[key] = seen
+        self.reason = ""
+        if seen.report.verdict is Verdict.DRIFT:
+            self.standing[key] = QUIET_WINDOWS  # anew: those must follow each other
+        elif seen.report.verdict is Verdict.QUIET and key in self.standing:
+            self.standing[key] -= 1
+            if self.standing[key] == 0:
+                del self.standing[key]
+
+    def drifting(self, signal: str) -> tuple[WindowKind, ...]:
+        """Lengths by which this signal has drifted, until that is over."""
+        return tuple(kind for kind in WindowKind if (signal, kind) in self.standing)
+
+    def begin(self, digest: str) -> None:
+        """Another stable: what was known is not about it."""
+        self.digest, self.baseline, self.signals = digest, None, ()
+        self.reports.clear()
+        self.standing.clear()
+        self.reason = NO_WINDOW
 
 
 class DriftWatch:
@@ -79,7 +104,8 @@ class DriftWatch:
         self._started_utc_ns = int(plane.words[PLANE_STARTED_UTC_NS])
         self._store = Store(driver.folder.path, str(self._started_utc_ns))
         self._unread: dict[str, NoBaseline] = {}
-        self._signals: dict[str, tuple[Signal, ...]] = {}
+        self._held: dict[str, str] = {}  # the rollout whose plan was made to wait, by model
+        self._tried_slice = -1
         self._taken: list[Taken] = []
         self._names = {served.index: name for name, served in driver.models.items() if served.in_registry}
         self.models = {name: ModelDrift() for name in self._names.values()}
@@ -102,12 +128,16 @@ class DriftWatch:
         """For ever."""
         while True:
             await asyncio.sleep(LOOK_S)
-            if not self._settings.count or not self.book.is_due(self._utc_ns()):
+            # A look that fails is taken again with the next slice, not at once.
+            slice_ = self._utc_ns() // SLICE_NS
+            if not self._settings.count or slice_ == self._tried_slice:
                 continue
+            self._tried_slice = slice_
             try:
                 await self.look()
-            except Exception:
+            except Exception as error:
                 log.exception("a look at drift failed")
+                self._driver.alert("drift", f"it can't be looked at: {error!r}. The log has more")
 
     async def stop(self) -> None:
         """Reads once more, since workers may have counted since, and writes what waits."""
@@ -167,15 +197,17 @@ class DriftWatch:
         if name not in self._names.values() or stable is None:
             return
         if stable.digest != known.digest:
-            known.digest, known.baseline = stable.digest, None
-            known.reports.clear()
-            known.reason = "No window has ended yet."
+            known.begin(stable.digest)
             self._tell_over(name)
         baseline = self._baselines.known.get(stable.digest, self._unread.get(stable.digest))
         if isinstance(baseline, NoBaseline):
             known.reason = baseline.reason
         elif baseline is not None and known.baseline is None:
-            known.baseline = baseline
+            known.baseline, known.reason = baseline, NO_WINDOW
+            try:
+                known.signals = signals_of(baseline)
+            except ValueError as error:
+                known.reason = str(error)
 
     # --- Judging -----------------------------------------------------------------------------------------------------
     def _judged(self, closed: Closed) -> Iterator[tuple[str, Seen]]:
@@ -183,21 +215,11 @@ class DriftWatch:
         known = self.models.get(name)
         if known is None or digest != known.digest or known.baseline is None or not closed.window.has_blocks:
             return
-        try:
-            for signal in self._signals_of(known.baseline):
-                if self._policy.response(signal.name) is not Response.OFF:
-                    seen = self._judge.judge(closed, signal)
-                    known.reports[signal.name, closed.window.kind] = seen
-                    known.reason = ""
-                    yield name, seen
-        except ValueError as error:
-            known.reason = str(error)
-
-    def _signals_of(self, baseline: ArtifactBaseline) -> tuple[Signal, ...]:
-        found = self._signals.get(baseline.digest)
-        if found is None:
-            found = self._signals[baseline.digest] = signals_of(baseline)
-        return found
+        for signal in known.signals:
+            if self._policy.response(signal.name) is not Response.OFF:
+                seen = self._judge.judge(closed, signal)
+                known.note(seen)
+                yield name, seen
 
     # --- Telling -----------------------------------------------------------------------------------------------------
     async def _respond(self, name: str, seen: Seen) -> None:
@@ -210,19 +232,21 @@ class DriftWatch:
         if asked.response is not Response.OFF:
             self._taken = [*self._taken[-TAKEN_MAX:], Taken(signal, asked.response, now_s)]
             text = f"{seen.signal} have drifted in the last {seen.window.kind.word}. {seen.report.why} {asked.why}"
-            detail = {"signal": seen.signal, "window": seen.window.kind.word, "report": seen.report.to_dict()}
-            self._driver.events.append("drift", text, model=name, detail=detail)
-            if asked.response >= Response.HOLD and not asked.dry_run:
-                await self._hold(name, text)
+            self._driver.events.append("drift", text, model=name, detail=_detail(seen))
+        # A cool-down is for telling: a plan that begins while drift stands waits, too.
+        if drifted and self._policy.response(seen.signal) >= Response.HOLD and not self._policy.dry_run:
+            await self._hold(name, f"{seen.signal} have drifted. {seen.report.why}")
         # Without a figure: an alert whose text changes with each window would be told anew each time.
-        lengths = " and the ".join(one.window.kind.word for one in self.models[name].drifting(seen.signal))
+        lengths = " and the ".join(kind.word for kind in self.models[name].drifting(seen.signal))
         alert = f"they have drifted, by the {lengths}. `roost drift {name}` shows which and how far"
         self._driver.alert(_alert_key(name, seen.signal), alert if lengths else None)
 
     async def _hold(self, name: str, why: str) -> None:
-        """The plan of a rollout waits, until somebody resumes it."""
-        if self._driver.state(name).canary is None:
+        """The plan of a rollout waits, until somebody resumes it; once resumed, it is not made to wait again."""
+        canary = self._driver.state(name).canary
+        if canary is None or self._held.get(name) == canary.id:
             return
+        self._held[name] = canary.id
         now_ns, at_utc = self._driver.now()
         request = events.Pause(now_ns=now_ns, at_utc=at_utc, operator=OPERATOR, reason=why[:400], request_id="")
         try:
@@ -247,4 +271,13 @@ _ORDER: Final = {Verdict.DRIFT: 0, Verdict.QUIET: 1, Verdict.NOT_ENOUGH: 2}
 
 
 def _alert_key(name: str, signal: str) -> str:
-    return f"{name}: {signal}"
+    return f"{ALERT_PREFIX}{name}: {signal}"
+
+
+def _detail(seen: Seen) -> dict[str, object]:
+    """Of an event, which is kept and posted: of a wide model those features that are of concern."""
+    report = seen.report.to_dict()
+    features = report["features"]
+    report["features"] = features[:FEATURES_TOLD]
+    left_out = len(features) - len(report["features"])
+    return {"signal": seen.signal, "window": seen.window.kind.word, "report": report, "features_left_out": left_out}

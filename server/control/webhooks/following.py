@@ -1,7 +1,8 @@
 """From the log of events to webhooks: which event is told to other programs, and as what kind.
 
 A task of the control process. Always: it reads the log as any watcher does, so that whoever appends to it, a decision
-above all, waits for nothing; and no alert about a webhook is posted to a webhook, or one that fails would feed itself.
+above all, waits for nothing; no alert about a webhook is posted to a webhook, or one that fails would feed itself; and
+none of drift, which has events of its own.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from server.control.drift.watching import ALERT_PREFIX as DRIFT_PREFIX
 from server.control.event_log import EventLog, LoggedEvent
 from server.control.webhooks.webhooks import ALERT_PREFIX, Webhooks
 from server.settings import WebhookKind
@@ -28,7 +30,7 @@ def kind_of(event: LoggedEvent) -> WebhookKind | None:
         case "decision":
             return DECISIONS.get(str(event.detail.get("kind")))
         case "alert":
-            return None if event.text.startswith(ALERT_PREFIX) else "alert"
+            return None if event.text.startswith((ALERT_PREFIX, DRIFT_PREFIX)) else "alert"
         case "incident":
             return "incident"
         case "drift":

@@ -161,11 +161,9 @@ class Receiver:
     # --- An attempt --------------------------------------------------------------------------------------------------
     async def _attempt(self, delivery: Delivery) -> None:
         try:
-            answer = await self._send(delivery)
+            self._answered(delivery, await self._send(delivery))
         except Exception as error:  # noqa: BLE001  # whatever a stranger's server brings about: shown, and tried again
             self._fails(delivery, self._reason(error))
-        else:
-            self._answered(delivery, answer)
         self._changed()
 
     async def _send(self, delivery: Delivery) -> Answer:
@@ -269,7 +267,7 @@ class Receiver:
             return float(text[:9])
         try:
             moment = parsedate_to_datetime(text)
-        except ValueError:
+            zoned = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+            return max(zoned.timestamp() - self._clock.utc_s(), 0.0)
+        except (ValueError, OverflowError):  # a date, or its zone, beyond what there is
             return None
-        zoned = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-        return max(zoned.timestamp() - self._clock.utc_s(), 0.0)

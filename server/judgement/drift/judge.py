@@ -57,7 +57,7 @@ def judge(reference: Reference, window: Window, state: SignalState, limits: Limi
     together = log_weighted_mean(log_e, reference.weights)
     log_r = detector.step(state.log_r, together, limits.log_threshold)
     rises = state.log_r >= 0.0
-    rise = state.rise.with_window(counts, rows / phi) if rises else Rise(counts, rows / phi, 1.0)
+    rise = state.rise.with_window(counts, rows / phi) if rises else Rise(counts, rows / phi, 1.0, state.rise.hour)
     measured = _measured(reference, counts, phi, log_e, rise, limits, over_rise=log_r >= limits.log_threshold)
     shown = log_r >= limits.log_threshold
     known = SignalState(log_r, state.windows + 1, state.dispersion if shown else state.dispersion.learnt(own), rise)

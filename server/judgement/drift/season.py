@@ -12,7 +12,7 @@ off by a seventh of that for good, which is more than its own error until it has
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -106,6 +106,8 @@ def judge_hour(
         )
         known = watched(training, window, state)
         return SeasonJudged(Judged(report, known), _with(season, training, hour, window_s, window, known))
+    # What was added up so far was held against another hour's reference.
+    state = replace(state, rise=state.rise.of_hour(hour))
     found = judge(season.reference(training, hour), window, state, limits)
     if found.report.verdict is not Verdict.QUIET:
         return SeasonJudged(found, season)

@@ -437,3 +437,26 @@ def test_the_thread_ends_with_the_store(tmp_path: Path, random: np.random.Genera
     assert threading.active_count() == before + 1
     assert observed.store.close(WAIT_S)
     assert threading.active_count() == before
+
+
+def test_a_file_that_has_reached_its_bound_takes_more_once_something_in_it_is_old(
+    tmp_path: Path, random: np.random.Generator
+) -> None:
+    counted, clock = seat(), Clock()
+    store = store_in(tmp_path, file_bytes_max=1 << 20)
+    observed = Observed(store, clock)
+    for signal in range(8):
+        observed.run([counted], SLICES_MIN, random)
+        observed.book.keep_state(MODEL, DIGEST, f"signal {signal}", random.bytes(250_000))
+        observed.book.save()
+        while not store.flush(0.05) and store.trouble is None:
+            pass
+        if store.trouble is not None:
+            break
+    assert store.trouble is not None
+    assert "1 MiB at most" in store.trouble, "which limit it is"
+    clock.step(12 * 366 * DAY_NS)
+    observed.run([counted], 2 * SLICES_MIN, random)
+    observed.book.save()
+    assert store.flush(WAIT_S)
+    assert store.trouble is None

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import grpc
 import numpy as np
@@ -20,13 +22,15 @@ from registry_client.baseline.bins import bins_of
 from registry_client.baseline.document import Baseline, Feature, Kind
 from registry_client.cache import BundleCache
 from registry_client.folder import FolderRegistry
+from server.control.drift import metrics, watching
 from server.control.drift.metrics import drift_families
 from server.control.drift.readings import SLICE_NS
+from server.control.drift.watching import QUIET_WINDOWS
 from server.control.drift.windows import WindowKind
 from server.judgement.drift.report import Verdict
 from server.settings import Settings
 from tests.control.drift.counted_seats import MONDAY, Clock
-from tests.control.driven_server import NAME, DrivenServer, new_plane, push, serving, settings_of
+from tests.control.driven_server import NAME, DrivenServer, new_plane, operation, push, serving, settings_of
 from tests.control.driven_world import deploy
 
 EDGES = (-3.0, -1.3, -0.85, -0.5, -0.25, 0.0, 0.25, 0.5, 0.85, 1.3, 3.0)
@@ -52,12 +56,12 @@ def _binned(feature: Feature, values: np.ndarray) -> np.ndarray:
 class Traffic:
     """Rows of a served model, counted in the plane as a worker would."""
 
-    def __init__(self, server: DrivenServer, clock: Clock) -> None:
+    def __init__(self, server: DrivenServer, clock: Clock, reference: Baseline | None = None) -> None:
         self.server = server
         self.clock = clock
         self.random = np.random.default_rng(2)
-        self._baseline = baseline()
-        self._features = (*self._baseline.inputs, *self._baseline.predictions)
+        known = reference or baseline()
+        self._features = (*known.inputs, *known.predictions)
 
     def count(self, shift: float = 0.0, rows: int = ROWS_A_SLICE) -> None:
         """Standard normal rows; the first input moved by so much."""
@@ -65,7 +69,7 @@ class Traffic:
         assert ref is not None
         bins = 14 * len(self._features)
         counts = open_counts(self.server.driver._plane.drift(0, ref.seat), ref.generation, bins)[MAIN]
-        values = self.random.normal(size=(rows, 4))
+        values = self.random.normal(size=(rows, len(self._features)))
         values[:, 0] += shift
         buckets = self.random.integers(0, DRIFT_BUCKETS, rows)
         for place, feature in enumerate(self._features):
@@ -101,8 +105,12 @@ def in_cache(folder: Path) -> None:
 
 
 @asynccontextmanager
-async def traffic(folder: Path, *, reference_rows: int = 20_000, **drift: Any) -> AsyncIterator[Traffic]:
-    reference = baseline(reference_rows) if reference_rows else None
+async def traffic(
+    folder: Path, *, reference_rows: int = 20_000, reference: Baseline | None = None, **drift: Any
+) -> AsyncIterator[Traffic]:
+    """reference_rows: of the baseline that is made where none is given; 0: of none."""
+    if reference is None and reference_rows:
+        reference = baseline(reference_rows)
     digest = push(folder / "registry", 1, aliases=("stable",), baseline=reference)
     push(folder / "registry", 2)
     in_cache(folder)
@@ -111,7 +119,7 @@ async def traffic(folder: Path, *, reference_rows: int = 20_000, **drift: Any) -
     clocks = {"utc_ns": lambda: clock.at_utc_ns, "now_ns": lambda: clock.now_ns}
     async with serving(settings(folder, **drift), plane, digest, drift_clock=clocks) as server:
         await server.until(lambda: server.digest("stable") == digest)
-        yield Traffic(server, clock)
+        yield Traffic(server, clock, reference)
 
 
 async def test_traffic_like_the_reference_is_quiet_and_a_shift_is_told_with_its_feature(tmp_path: Path) -> None:
@@ -126,7 +134,7 @@ async def test_traffic_like_the_reference_is_quiet_and_a_shift_is_told_with_its_
         assert world.verdict("predictions") is Verdict.QUIET
         (told,) = world.events("drift")
         assert "x0" in told
-        assert f"{NAME}: inputs" in world.server.driver.alerts
+        assert f"drift of {NAME}: inputs" in world.server.driver.alerts
         reply = await world.server.stub.Explain(admin_pb2.ExplainRequest(model=NAME))
         assert any("Drift of inputs in the last minute: Moved: x0" in line for line in reply.words)
 
@@ -139,8 +147,19 @@ async def test_the_alert_is_over_once_the_traffic_is_as_before(tmp_path: Path) -
             await world.minutes(1)
             if world.verdict() is Verdict.QUIET:
                 break
-        assert f"{NAME}: inputs" not in world.server.driver.alerts
-        assert world.events("alert_over") == [f"{NAME}: inputs"]
+        assert world.events("alert_over") == [], "one quiet minute is none"
+        await world.minutes(QUIET_WINDOWS - 1)
+        assert f"drift of {NAME}: inputs" not in world.server.driver.alerts
+        assert world.events("alert_over") == [f"drift of {NAME}: inputs"]
+
+
+async def test_minutes_with_too_few_rows_neither_end_an_alert_nor_begin_it_anew(tmp_path: Path) -> None:
+    async with traffic(tmp_path, rows_min=500) as world:
+        await world.minutes(3, shift=1.0)
+        for _ in range(4):
+            await world.minutes(1, rows=20, shift=1.0)
+            await world.minutes(1, shift=1.0)
+        assert (len(world.events("alert")), len(world.events("alert_over")), len(world.events("drift"))) == (1, 0, 1)
 
 
 async def test_what_drifted_is_answered_in_order_of_concern_with_counts_that_add_up(tmp_path: Path) -> None:
@@ -173,9 +192,19 @@ async def test_a_model_without_a_baseline_says_what_to_do(tmp_path: Path) -> Non
 async def test_a_reference_that_is_too_small_for_tau_says_how_many_rows_it_takes(tmp_path: Path) -> None:
     async with traffic(tmp_path, reference_rows=400) as world:
         await world.minutes(2)
-        reply = await world.reply()
-        assert re.search("reference of x.: expected at least [0-9,]+ rows for its [0-9]+ bins", reply.reason)
-        assert world.server.driver.alerts.get("drift") is None
+        for window in (await world.reply()).windows:
+            assert window.verdict == "not_enough"
+            assert re.search("reference of .*: expected at least [0-9,]+ rows for its [0-9]+ bins", window.why)
+        assert world.server.driver.alerts == {}
+
+
+async def test_a_signal_whose_reference_is_too_small_does_not_silence_the_other(tmp_path: Path) -> None:
+    full = baseline()
+    poor = replace(full.inputs[0], counts=tuple(count // 50 for count in full.inputs[0].counts))
+    async with traffic(tmp_path, reference=replace(full, inputs=(poor, *full.inputs[1:]))) as world:
+        await world.minutes(3)
+        assert world.verdict("inputs") is Verdict.NOT_ENOUGH
+        assert world.verdict("predictions") is Verdict.QUIET
 
 
 async def test_few_rows_are_not_enough_and_none_are_none(tmp_path: Path) -> None:
@@ -198,6 +227,22 @@ async def test_a_plan_waits_where_the_policy_holds_and_a_dry_run_only_tells(tmp_
         assert canary.paused is not dry_run
         (told,) = world.events("drift")
         assert ("Dry run: would hold" in told) is dry_run
+
+
+async def test_a_plan_that_begins_while_drift_stands_waits_too_and_is_not_held_twice(tmp_path: Path) -> None:
+    async with traffic(tmp_path, inputs="hold") as world:
+        await world.minutes(5, shift=1.0)
+        await deploy(world.server)
+        await world.server.until(lambda: world.server.driver.state(NAME).canary is not None)
+        await world.minutes(2, shift=1.0)
+        canary = world.server.driver.state(NAME).canary
+        assert canary is not None
+        assert canary.paused, "although the alert was told before"
+        await world.server.stub.Resume(admin_pb2.ResumeRequest(operation=operation(), model=NAME))
+        await world.minutes(3, shift=1.0)
+        canary = world.server.driver.state(NAME).canary
+        assert canary is not None
+        assert not canary.paused, "an operator has seen it"
 
 
 async def test_a_signal_that_is_off_is_not_judged(tmp_path: Path) -> None:
@@ -234,14 +279,27 @@ async def test_another_life_of_control_goes_on_where_the_first_was(tmp_path: Pat
         assert seen.report.rows == ROWS_A_SLICE * (SLICES_A_MINUTE + 1), "with what was counted while nobody read"
 
 
-async def test_metrics_are_bounded_and_of_every_signal(tmp_path: Path) -> None:
-    async with traffic(tmp_path) as world:
-        await world.minutes(2)
-        found = {family.name: family for family in drift_families(world.server.drift)}
+async def test_metrics_are_of_every_signal_and_of_few_features_however_wide_the_model_is(tmp_path: Path) -> None:
+    one = baseline().inputs[0]
+    wide = replace(baseline(), predictions=tuple(replace(one, name=f"y{n}", tensor="y", column=n) for n in range(3)))
+    async with traffic(tmp_path, reference=wide) as world:
+        with mock.patch.object(metrics, "FEATURES_SHOWN", 2):
+            await world.minutes(61)
+            found = {family.name: family for family in drift_families(world.server.drift)}
         verdicts = {tuple(sample.labels.values()): sample.value for sample in found["roost_drift_verdict"].samples}
         assert verdicts[NAME, "inputs", "minute", "quiet"] == 1
         assert verdicts[NAME, "inputs", "minute", "drift"] == 0
         rows = {tuple(sample.labels.values()): sample.value for sample in found["roost_drift_window_rows"].samples}
         assert rows[NAME, "predictions", "minute"] == ROWS_A_SLICE * SLICES_A_MINUTE
-        assert found["roost_drift_looks"].samples[0].value == 2 * SLICES_A_MINUTE
-        assert all(len(family.samples) < 200 for family in found.values())
+        assert found["roost_drift_looks"].samples[0].value == 61 * SLICES_A_MINUTE
+        shown = [tuple(sample.labels.values()) for sample in found["roost_drift_psi"].samples]
+        assert sorted(place[1:3] for place in shown) == [("inputs", "hour")] * 2 + [("predictions", "hour")] * 2
+
+
+async def test_an_event_tells_of_no_more_features_than_can_be_posted(tmp_path: Path) -> None:
+    async with traffic(tmp_path) as world:
+        with mock.patch.object(watching, "FEATURES_TOLD", 1):
+            await world.minutes(3, shift=1.0)
+        (told,) = [event for event in world.server.driver.events.kept_after(0) if event.kind == "drift"]
+        assert [feature["name"] for feature in told.detail["report"]["features"]] == ["x0"]
+        assert told.detail["features_left_out"] == 2

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from server.judgement.drift.judge import judge
+from server.judgement.drift.reference import reference_of
 from server.judgement.drift.report import Verdict
 from server.judgement.drift.season import PRIOR_ROWS, beginning, judge_hour, season_from_bytes
 from server.judgement.drift.state import beginning as state_beginning
@@ -118,3 +119,26 @@ def test_an_hour_of_no_week_is_refused(hour):
     of = reference()
     with pytest.raises(ValueError, match=f"hour: expected 0 to 167, hours since Monday 0:00 UTC, got {hour}"):
         beginning(of).reference(of, hour)
+
+
+def test_what_follows_the_hour_is_not_named_when_the_hour_turns_while_another_feature_is_about_to_alarm():
+    """One feature swings with the hour, as the reference knows; another has moved, too little to matter."""
+    rng, edges = np.random.default_rng(3), np.linspace(-2.5, 2.5, 9)
+
+    def binned(mean, rows):
+        return np.bincount(np.searchsorted(edges, rng.normal(mean, 1.0, rows)), minlength=10)
+
+    swing = (-0.5, 0.5)
+    by_hour = np.array([np.concatenate([binned(swing[hour % 2], 20_000), binned(0.0, 20_000)]) for hour in range(168)])
+    of = reference_of(["swings", "moves"], np.array([0, 10, 20]), by_hour.sum(axis=0), None, by_hour)
+    season, state, named, highest = beginning(of), state_beginning(of), [], 0.0
+    for minute in range(180):
+        hour, moved = minute // 60, 0.2 if minute >= 90 else 0.0
+        rows = rng.multinomial(1_600, np.full(16, 1 / 16)).tolist()
+        one = Window(np.array([np.concatenate([binned(swing[hour % 2], n), binned(moved, n)]) for n in rows]))
+        found = judge_hour(season, of, hour, 60.0, one, state, LIMITS)
+        season, state = found.season, found.judged.state
+        named += found.judged.report.moved
+        highest = max(highest, state.log_r)
+    assert highest >= LIMITS.log_threshold, "the detector has seen it"
+    assert named == [], "what moved is too little to matter, and the other only follows the hour"
