@@ -246,6 +246,8 @@ async def serving(
             driver._lock.release()
             if driver.journal is not None:
                 driver.journal.close()
+            # As the kernel lets go of a dead process's files: the next life would wait for this one's.
+            await asyncio.to_thread(drift._store.close, 1.0)
 
 
 _count = iter(range(10**9))
