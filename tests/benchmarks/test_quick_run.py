@@ -11,12 +11,13 @@ import pytest
 
 from benchmarks.targets import THROUGHPUT_TO_NGHTTPD_MIN, THROUGHPUT_TO_PLAIN_MIN
 
-# It starts seven servers and measures them, whatever else the machine does.
+# It starts nine servers and measures them, whatever else the machine does.
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
 
 METHODS = ("Predict", "ModelInfer")
 SERVERS = ("Roost, {}", "nghttpd, {} body", "Roost on grpcio, {}", "plain grpc.aio, {}")
-CONTENDERS = {name.format(method) for name in SERVERS for method in METHODS} | {"employment, Predict, one repeated row"}
+OTHERS = {"employment, Predict, one repeated row", *(f"Roost, Predict, rows {how}" for how in ("counted", "not counted"))}
+CONTENDERS = {name.format(method) for name in SERVERS for method in METHODS} | OTHERS
 LOADS = {(1, 1), (64, 4), (256, 4), (64, 64)}
 CPU_TO_NGHTTPD_MAX = 4.0  # twice what `make bench` asks: other tests may run on these cores
 
@@ -79,7 +80,7 @@ def test_bare_onnx_runtime_is_measured_at_every_batch_size(quick_run: dict[str, 
 
 def test_the_targets_of_both_methods_and_of_the_employment_model_are_judged(quick_run: dict[str, Any]) -> None:
     judged = [target["what"].split(",")[0].split(":")[0] for target in quick_run["targets"]]
-    assert judged == ["Predict"] * 4 + ["ModelInfer"] * 4 + ["employment"]
+    assert judged == ["Predict"] * 4 + ["ModelInfer"] * 4 + ["Predict", "employment"]
     assert all(math.isfinite(target["got"]) for target in quick_run["targets"])
 
 
