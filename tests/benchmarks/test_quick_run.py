@@ -16,8 +16,9 @@ pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
 
 METHODS = ("Predict", "ModelInfer")
 SERVERS = ("Roost, {}", "nghttpd, {} body", "Roost on grpcio, {}", "plain grpc.aio, {}")
-OTHERS = {"employment, Predict, one repeated row", *(f"Roost, Predict, rows {how}" for how in ("counted", "not counted"))}
-CONTENDERS = {name.format(method) for name in SERVERS for method in METHODS} | OTHERS
+COUNTED = tuple(f"Roost, Predict, rows {how}" for how in ("counted", "not counted"))
+CONTENDERS = {name.format(method) for name in SERVERS for method in METHODS}
+CONTENDERS |= {"employment, Predict, one repeated row", *COUNTED}
 LOADS = {(1, 1), (64, 4), (256, 4), (64, 64)}
 CPU_TO_NGHTTPD_MAX = 4.0  # twice what `make bench` asks: other tests may run on these cores
 
