@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -49,9 +48,9 @@ from native.route.layout import MAIN, TRIAL
 from native.route.outcomes import count_outcome
 from server.settings import BatchingSettings, TrialSettings
 from server.worker.costs import CostModel
-from server.worker.counting import RowCounter
-from server.worker.models.bindings import Bindings, Run
+from server.worker.models.bindings import Run
 from server.worker.models.served import ServedModel
+from server.worker.place import Place
 from server.worker.python_callers import PythonCallers
 from server.worker.runner import Runner
 from server.worker.shadowing import Shadows
@@ -73,17 +72,6 @@ class Answers(Protocol):
     def fail(self, slot: int, error: StatusError) -> None: ...
 
     def refuse(self, slots: npt.NDArray[np.int64], count: int, refusal: int) -> None: ...
-
-
-@dataclass(slots=True)
-class Place:
-    """What the loop knows of the model in a seat. generation: of the artifact, as the plane counts it."""
-
-    generation: int
-    rows_max: int
-    bindings: Bindings
-    counter: RowCounter | None = None
-    costs: CostModel = field(default_factory=CostModel)
 
 
 class BatchLoop:

@@ -1,0 +1,20 @@
+"""A place: what the batch loop knows of the model that is in a seat. Made as the model comes, gone with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from server.worker.costs import CostModel
+from server.worker.counting import RowCounter
+from server.worker.models.bindings import Bindings
+
+
+@dataclass(slots=True)
+class Place:
+    """generation: of the artifact, as the plane counts it. counter: None where the model has no baseline."""
+
+    generation: int
+    rows_max: int
+    bindings: Bindings
+    counter: RowCounter | None = None
+    costs: CostModel = field(default_factory=CostModel)
