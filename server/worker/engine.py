@@ -32,6 +32,7 @@ from server.worker.models.table import ModelTable
 from server.worker.python_callers import Batcher
 from server.worker.routing import Routed, Wish
 from server.worker.runner import Runner
+from server.worker.scheduling import URGENT_SLICE_NS
 from server.worker.strain import Strain
 
 Words = npt.NDArray[np.int64]
@@ -58,7 +59,7 @@ class Engine:
         trial: TrialSettings | None = None,
     ) -> None:
         self._settings = settings
-        self.runner = Runner()
+        self.runner = Runner(slice_ns=URGENT_SLICE_NS)
         self.trial_runner = Runner("roost-trial", niceness=TRIAL_NICENESS)
         for model in models:
             fit(model, settings)

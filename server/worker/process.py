@@ -24,6 +24,7 @@ from server.worker.engine import Engine
 from server.worker.listeners.listener import Listener, make_listener, make_memory
 from server.worker.models.table import ModelTable
 from server.worker.publishing import Publisher
+from server.worker.scheduling import URGENT_SLICE_NS, schedule_thread
 from server.worker.seats import Seats, is_loading
 from server.worker.servicers.call import Serving
 from server.worker.servicers.health_board import HealthBoard
@@ -70,6 +71,8 @@ async def serve(spec: WorkerSpec, publisher: Publisher, plane: Plane) -> int:
         listener = make_listener(spec, serving, engine, publisher.counts, elsewhere)
         await listener.start()
         seats.start()
+        # Only now: what a start computes is in nobody's way.
+        schedule_thread(URGENT_SLICE_NS)
         health.serve()
         publisher.enter(WorkerState.READY)
         stopping = loop.create_task(signals.asked.wait())

@@ -7,23 +7,23 @@ of the GIL while it computes, so the loop goes on reading sockets. Always: work 
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from server.worker.scheduling import USUAL_SLICE_NS, schedule_thread
 from server.worker.strain import ThreadClock, ThreadTime
 
 T = TypeVar("T")
 
 
 class Runner:
-    """Runs work off the loop. Made on the loop's thread. niceness: added to that of the process, for this thread."""
+    """Runs work off the loop. Made on the loop's thread. niceness, slice_ns: of this thread, see `schedule_thread`."""
 
-    def __init__(self, name: str = "roost-runner", niceness: int = 0) -> None:
+    def __init__(self, name: str = "roost-runner", niceness: int = 0, slice_ns: int = USUAL_SLICE_NS) -> None:
         self._loop = asyncio.get_running_loop()
-        self._niceness = niceness
+        self._niceness, self._slice_ns = niceness, slice_ns
         self._clock: ThreadClock | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name, initializer=self._begin)
         self._thread.submit(int)  # begins the thread now, so that what it holds open does not depend on traffic
@@ -33,11 +33,9 @@ class Runner:
         return None if self._clock is None else self._clock.read()
 
     def _begin(self) -> None:
-        """In the thread. Niceness is of the thread alone, which Linux counts as a process here."""
-        thread = threading.get_native_id()
-        if self._niceness:
-            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + self._niceness)
-        self._clock = ThreadClock(thread)
+        """In the thread."""
+        schedule_thread(self._slice_ns, self._niceness)
+        self._clock = ThreadClock(threading.get_native_id())
 
     async def run(self, work: Callable[[], T]) -> T:
         """The result of `work()`, which runs in the runner's thread, or its exception."""
