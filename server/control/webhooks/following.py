@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from server.control.drift.watching import ALERT_PREFIX as DRIFT_PREFIX
+from server.control.drift.responding import ALERT_PREFIX as DRIFT_PREFIX
 from server.control.event_log import EventLog, LoggedEvent
 from server.control.webhooks.webhooks import ALERT_PREFIX, Webhooks
 from server.settings import WebhookKind

@@ -11,7 +11,7 @@ import logging
 import random
 import ssl
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -151,8 +151,8 @@ class Receiver:
             self.at_rest.clear()
             await self._attempt(found[0])
 
-    def _take_in(self, made_room: Delivery | None) -> None:
-        if made_room is not None:
+    def _take_in(self, made_room: Iterable[Delivery]) -> None:
+        for _ in made_room:
             self._drop(Drop.QUEUE_FULL)
         self.at_rest.clear()
         self._woken.set()

@@ -1,9 +1,9 @@
 """What waits for one receiver, and when what is tried next: a bounded queue with backoff. Pure.
 
-Times come in as monotonic seconds. Always: at most `queue_max` wait, and who makes room is the oldest of the least
-important, never the one that is being sent; what was tried `attempts_max` times or is older than `age_max_s` is
-dropped; every failure makes its delivery wait by itself, so that one which is refused holds up no other, and the
-receiver rest for longer and longer, until it takes one again.
+Times come in as monotonic seconds. Always: at most `queue_max` wait, and BYTES_MAX of bodies, and who makes room is
+the oldest of the least important, never the one that is being sent; what was tried `attempts_max` times or is older
+than `age_max_s` is dropped; every failure makes its delivery wait by itself, so that one which is refused holds up no
+other, and the receiver rest for longer and longer, until it takes one again.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ LONGEST_WAIT_S: Final = 1800.0
 NEWS_WAIT_S: Final = 30.0  # a new event is worth another try, but a stream of them is no reason for a stream of tries
 ASKED_WAIT_S_MAX: Final = 3600.0  # of Retry-After: a receiver may slow us down, not switch us off
 RESTORED_S_MIN: Final = 60.0
+BYTES_MAX: Final = 16 << 20  # of bodies: all of them are in memory, and written to disk at each change
 _DOUBLINGS_MAX: Final = 20
 assert FIRST_WAIT_S * (1 << _DOUBLINGS_MAX) >= LONGEST_WAIT_S
 
@@ -50,6 +51,7 @@ class Waiting:
         self._age_max_s = age_max_s
         self._random = random_
         self._places: dict[str, _Place] = {}  # by id, oldest first
+        self._bytes = 0
         self._sending = ""
         self._failures = 0
         self._rest_until_s = 0.0
@@ -68,19 +70,19 @@ class Waiting:
         """All that wait, the one that is being sent included; oldest first."""
         return tuple(place.delivery for place in self._places.values())
 
-    def put(self, delivery: Delivery, now_s: float) -> Delivery | None:
-        """Puts it last. Returns who had to make room, which may be the new one itself."""
-        self._places[delivery.id] = _Place(delivery, now_s, now_s)
+    def put(self, delivery: Delivery, now_s: float) -> tuple[Delivery, ...]:
+        """Puts it last. Returns those that had to make room, which may include the new one itself."""
+        self._add(_Place(delivery, now_s, now_s))
         self._rest_until_s = min(self._rest_until_s, now_s + NEWS_WAIT_S)
         return self._make_room()
 
-    def restore(self, delivery: Delivery, now_s: float, age_s: float) -> Delivery | None:
+    def restore(self, delivery: Delivery, now_s: float, age_s: float) -> tuple[Delivery, ...]:
         """As `put`, of one that has waited before a restart.
 
         age_s: by the wall's clock, which may have jumped. So it gets RESTORED_S_MIN at least, whatever its age.
         """
         age_s = min(max(age_s, 0.0), self._age_max_s - RESTORED_S_MIN)
-        self._places[delivery.id] = _Place(delivery, now_s - age_s, now_s)
+        self._add(_Place(delivery, now_s - age_s, now_s))
         return self._make_room()
 
     def next(self, now_s: float) -> tuple[Delivery, float] | None:
@@ -100,7 +102,8 @@ class Waiting:
         self._sending = ""
         self._failures = 0
         self._rest_until_s = 0.0
-        self._places.pop(id_, None)
+        if id_ in self._places:
+            self._remove(id_)
 
     def failed(self, id_: str, now_s: float, asked_wait_s: float | None = None) -> Drop | None:
         """An attempt came to nothing. Returns why the delivery is given up, if it is.
@@ -117,30 +120,38 @@ class Waiting:
         place.due_s = now_s + self._wait_s(place.delivery.attempts)
         if place.delivery.attempts < self._attempts_max:
             return None
-        del self._places[id_]
+        self._remove(id_)
         return Drop.ATTEMPTS
 
     def expired(self, now_s: float) -> Iterator[Delivery]:
         """Takes out what is too old."""
         for place in tuple(self._places.values()):
             if now_s - place.born_s >= self._age_max_s and place.delivery.id != self._sending:
-                del self._places[place.delivery.id]
+                self._remove(place.delivery.id)
                 yield place.delivery
 
     def clear(self) -> int:
         """Takes everything out, and says how many they were."""
         count = len(self._places)
         self._places.clear()
+        self._bytes = 0
         self._sending = ""
         return count
 
-    def _make_room(self) -> Delivery | None:
-        if len(self._places) <= self._queue_max:
-            return None
-        others = (place.delivery for place in self._places.values() if place.delivery.id != self._sending)
-        victim = min(others, key=lambda one: IMPORTANCE[one.kind])  # the first of equals: the oldest
-        del self._places[victim.id]
-        return victim
+    def _add(self, place: _Place) -> None:
+        self._places[place.delivery.id] = place
+        self._bytes += len(place.delivery.body)  # which is ASCII
+
+    def _remove(self, id_: str) -> None:
+        self._bytes -= len(self._places.pop(id_).delivery.body)
+
+    def _make_room(self) -> tuple[Delivery, ...]:
+        victims: list[Delivery] = []
+        while len(self._places) > self._queue_max or self._bytes > BYTES_MAX:
+            others = (place.delivery for place in self._places.values() if place.delivery.id != self._sending)
+            victims.append(min(others, key=lambda one: IMPORTANCE[one.kind]))  # the first of equals: the oldest
+            self._remove(victims[-1].id)
+        return tuple(victims)
 
     def _wait_s(self, failures: int) -> float:
         longest_s = min(FIRST_WAIT_S * float(1 << min(failures - 1, _DOUBLINGS_MAX)), LONGEST_WAIT_S)

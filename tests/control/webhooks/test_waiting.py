@@ -2,12 +2,14 @@
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from server.control.webhooks.delivery import IMPORTANCE, Delivery
 from server.control.webhooks.waiting import (
     ASKED_WAIT_S_MAX,
+    BYTES_MAX,
     FIRST_WAIT_S,
     LONGEST_WAIT_S,
     NEWS_WAIT_S,
@@ -143,9 +145,9 @@ def test_the_oldest_of_the_least_important_makes_room(kinds: list[WebhookKind], 
     waiting = waiting_of(queue_max=len(kinds))
     posted = [one(kind) for kind in kinds]
     for delivery in posted:
-        assert waiting.put(delivery, 0.0) is None
+        assert waiting.put(delivery, 0.0) == ()
     posted.append(one(new))
-    assert waiting.put(posted[-1], 0.0) == posted[goes]
+    assert waiting.put(posted[-1], 0.0) == (posted[goes],)
     assert len(waiting) == len(kinds)
     assert posted[goes] not in waiting.deliveries
 
@@ -156,7 +158,7 @@ def test_what_is_being_sent_does_not_make_room() -> None:
     waiting.put(sent, 0.0)
     waiting.put(other, 0.0)
     assert waiting.next(0.0) == (sent, 0.0)
-    assert waiting.put(one("rollback"), 0.0) == other
+    assert waiting.put(one("rollback"), 0.0) == (other,)
 
 
 def test_the_last_attempt_is_the_last() -> None:
@@ -194,4 +196,14 @@ def test_after_a_restart_an_event_lives_on_for_a_while_whatever_the_walls_clock_
 def test_fewer_places_after_a_restart_keep_the_most_important() -> None:
     waiting = waiting_of(queue_max=2)
     kept = [one("rollback"), one("promote"), one("quarantine")]
-    assert [waiting.restore(delivery, 0.0, 0.0) for delivery in kept] == [None, None, kept[1]]
+    assert [waiting.restore(delivery, 0.0, 0.0) for delivery in kept] == [(), (), (kept[1],)]
+
+
+def test_large_bodies_make_room_for_each_other() -> None:
+    waiting = waiting_of(queue_max=10_000)
+    large = [replace(one("drift"), body="x" * (BYTES_MAX // 4)) for _ in range(4)]
+    for delivery in large:
+        assert waiting.put(delivery, 0.0) == ()
+    assert waiting.put(replace(one("rollback"), body="x" * (BYTES_MAX // 2)), 0.0) == tuple(large[:2])
+    waiting.taken(large[2].id)
+    assert waiting.put(replace(one("drift"), body="x" * (BYTES_MAX // 4)), 0.0) == (), "what was taken is room, too"
