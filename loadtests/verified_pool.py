@@ -102,18 +102,19 @@ def verified_pool(
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(model_bytes, options)
     random = np.random.default_rng(seed)
-    return [_case(model, session, int(random.integers(rows_min, rows_max + 1)), random, scale) for _ in range(cases)]
+    feeds = (
+        _random_feed(session, int(random.integers(rows_min, rows_max + 1)), random, scale) for _ in range(cases)
+    )
+    return [case_of(model, session, feed) for feed in feeds]
 
 
-def _case(model: str, session: ort.InferenceSession, rows: int, random: np.random.Generator, scale: float) -> Case:
-    predict, infer, feed = v1.PredictRequest(model=model), oip.ModelInferRequest(model_name=model), {}
+def case_of(model: str, session: ort.InferenceSession, feed: Mapping[str, np.ndarray]) -> Case:
+    """The request of these inputs by name, of the declared types, and what the session answers to them."""
+    predict, infer = v1.PredictRequest(model=model), oip.ModelInferRequest(model_name=model)
     for declared in session.get_inputs():
-        if declared.type not in ELEMENT_TYPES:
-            raise ValueError(f"input {declared.name!r}: expected a numeric type, got {declared.type}.")
         datatype, dtype = ELEMENT_TYPES[declared.type]
-        values = _random_values(_sizes(declared.shape, rows), dtype, random, scale)
+        values = feed[declared.name]
         raw = values.astype(dtype.newbyteorder("<"), copy=False).tobytes()
-        feed[declared.name] = values
         predict.inputs.add(name=declared.name, datatype=datatype, shape=values.shape, raw=raw)
         infer.inputs.add(name=declared.name, datatype=datatype, shape=values.shape)
         infer.raw_input_contents.append(raw)
@@ -125,6 +126,18 @@ def _case(model: str, session: ort.InferenceSession, rows: int, random: np.rando
                 f"output {name!r}: expected a tensor, got a {type(output).__name__}. `roost bundle` mends it."
             )
     return Case(predict, infer, expected)
+
+
+def _random_feed(
+    session: ort.InferenceSession, rows: int, random: np.random.Generator, scale: float
+) -> dict[str, np.ndarray]:
+    feed = {}
+    for declared in session.get_inputs():
+        if declared.type not in ELEMENT_TYPES:
+            raise ValueError(f"input {declared.name!r}: expected a numeric type, got {declared.type}.")
+        _, dtype = ELEMENT_TYPES[declared.type]
+        feed[declared.name] = _random_values(_sizes(declared.shape, rows), dtype, random, scale)
+    return feed
 
 
 def _sizes(shape: Sequence[int | str | None], rows: int) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from registry_client.names import ALIAS, MODEL_NAME, VERSION
 from server import webhook_url
@@ -97,6 +97,11 @@ def _variable(value: str) -> str:
     return value
 
 
+def _listed(value: object) -> object:
+    """Names as the environment and flags give them: one text, with commas."""
+    return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
+
+
 def _some(value: tuple[WebhookKind, ...]) -> tuple[WebhookKind, ...]:
     if not value:
         raise ValueError("expected one kind at least, got none. Remove the webhook instead")
@@ -111,6 +116,7 @@ ModelReference = Annotated[str, AfterValidator(_model_reference)]
 WebhookUrl = Annotated[str, AfterValidator(webhook_url.check_url)]
 WebhookKinds = Annotated[tuple[WebhookKind, ...], AfterValidator(_some)]
 VariableName = Annotated[str, AfterValidator(_variable)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 
 
 def _within(default: float, low: float, high: float, description: str) -> Any:
@@ -133,7 +139,7 @@ class ServerSettings(Section):
     """Addresses and processes."""
 
     listen: Address = _described("127.0.0.1:8001", ADDRESS_ALLOWED, "gRPC predictions")
-    http: Address = _described("127.0.0.1:8002", ADDRESS_ALLOWED, "Metrics and health over HTTP")
+    http: Address = _described("127.0.0.1:8002", ADDRESS_ALLOWED, "Metrics, health and the page of drift over HTTP")
     admin: AdminAddress = _described(
         "127.0.0.1:8003", "loopback " + ADDRESS_ALLOWED, "gRPC for operators; open to this machine only"
     )
@@ -234,6 +240,9 @@ class JudgementSettings(Section):
     age_limit_ms: int = _within(1000, 1, 600_000, "A request in flight for longer counts as timed out")
 
 
+DriftResponse = Literal["off", "alert", "hold", "rollback"]
+
+
 class DriftSettings(Section):
     """Whether what a model is given, and answers, is still what it was trained on."""
 
@@ -246,14 +255,31 @@ class DriftSettings(Section):
         description="Minutes and hours are compared with the same hour of the week, once it is known; or with the "
         "training reference, at once",
     )
-    inputs: Literal["off", "alert", "hold"] = Field(
-        default="alert", description="What follows when inputs drift: an alert; a plan that waits, too; nothing"
+    inputs: DriftResponse = Field(
+        default="alert",
+        description="What follows when inputs drift: an alert; a plan that waits, too; traffic that goes home, too; "
+        "nothing. rollback wants i_know and reason",
     )
-    predictions: Literal["off", "alert", "hold"] = Field(
-        default="alert", description="What follows when predictions drift"
+    predictions: DriftResponse = Field(
+        default="alert", description="What follows when predictions drift. rollback wants i_know and reason"
+    )
+    canary: DriftResponse = Field(
+        default="hold", description="What follows when only the canary's predictions differ from the stable's beside it"
+    )
+    i_know: bool = _described(
+        False, "True, False", "Whether traffic may go home for drift that every version sees, for the reason given"
+    )
+    reason: str = Field(
+        default="",
+        max_length=400,
+        description="Why another version helps when inputs or predictions drift, as the journal shall say",
+        json_schema_extra={"allowed": "at most 400 characters"},
     )
     cool_down_s: float = _within(3600.0, 0.0, 604_800.0, "Between two alerts of the same signal")
-    dry_run: bool = _described(False, "True, False", "Whether alerts are told only, and nothing is held")
+    dry_run: bool = _described(False, "True, False", "Whether what would be done is told only, and nothing is done")
+    export_features: int = _within(
+        50, 0, 4096, "Features of each model and signal whose bins `/metrics` shows, the most important first"
+    )
 
 
 class TrialSettings(Section):
@@ -267,6 +293,18 @@ class TrialSettings(Section):
     watchdog_ms: int = _within(1000, 10, 600_000, "A canary's run that is longer, and longer than expected, is ended")
     watchdog_multiple: float = _within(20.0, 2.0, 1000.0, "How many times its expected time a run may take")
     watchdog_grace_ms: int = _within(1000, 10, 60_000, "For a run that was ended to end, before the worker is replaced")
+
+
+class RecordSettings(Section):
+    """A sample of the rows that are answered, in files, for `roost replay`. Off unless there is a share."""
+
+    share: float = _within(0.0, 0.0, 1.0, "Of the rows that are answered; 0 keeps none, and costs nothing")
+    folder: HomePath | None = _described(None, "a path", "Where the files go, a folder for each model")
+    redact: Names = _described((), "a list of columns, or of tensors for all of theirs", "What is never written")
+    keep_days: float = _within(30.0, 0.001, 3650.0, "Older files are deleted")
+    bytes_max: int = _within(10 * GIB, 1 * MIB, 1 << 50, "Of all files of the folder; over it the oldest are deleted")
+    rows_per_file: int = _within(50_000, 1, 1_000_000, "A file is written when it has so many rows")
+    seconds_per_file: float = _within(300.0, 1.0, 86_400.0, "Or when its first row is so old")
 
 
 class WebhookSettings(Section):
@@ -338,6 +376,7 @@ class Settings(Section):
     judgement: JudgementSettings = Field(default_factory=JudgementSettings)
     drift: DriftSettings = Field(default_factory=DriftSettings)
     trial: TrialSettings = Field(default_factory=TrialSettings)
+    record: RecordSettings = Field(default_factory=RecordSettings)
     webhooks: tuple[WebhookSettings, ...] = ()
     models: tuple[ModelSettings, ...] = ()
 
@@ -358,8 +397,20 @@ class Settings(Section):
             raise ValueError("registry.mlflow: expected one registry, got registry.path as well. Remove one of them")
         if len(self.models) > MODELS_MAX:
             raise ValueError(f"models: expected at most {MODELS_MAX}, got {len(self.models)}. Start a second server")
+        if self.record.share > 0.0 and self.record.folder is None:
+            raise ValueError(
+                f"record.folder: expected a folder beside record.share = {self.record.share:g}, got none. "
+                "Say where the rows are kept, or leave the share out"
+            )
         if len(self.webhooks) > WEBHOOKS_MAX:
             raise ValueError(f"webhooks: expected at most {WEBHOOKS_MAX}, got {len(self.webhooks)}. Let one pass on")
+        for key in ("inputs", "predictions"):
+            if getattr(self.drift, key) == "rollback" and not (self.drift.i_know and self.drift.reason.strip()):
+                missing = "no drift.reason" if self.drift.i_know else "no drift.i_know"
+                raise ValueError(
+                    f"drift.{key}: expected off, alert or hold, or drift.i_know with drift.reason, got rollback with "
+                    f"{missing}. Every version sees the same inputs, so that going home seldom helps"
+                )
         limits = self.limits
         for key in ("reply_bytes_per_connection_max", "assembling_bytes_per_connection_max"):
             if getattr(limits, key) < limits.message_bytes_max:

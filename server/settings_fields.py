@@ -42,7 +42,7 @@ def _fields_of(section: str, model: type[Section]) -> Iterator[SettingsField]:
 
 def _text(default: object) -> str:
     if isinstance(default, tuple):
-        return ", ".join(map(str, default))
+        return ", ".join(map(str, default)) or "none"
     return "none" if default is None else f"{default:g}" if isinstance(default, float) else str(default)
 
 

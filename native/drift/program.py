@@ -66,6 +66,7 @@ class Program:
         counts: Words,
         rows_max: int,
         seed: int = 0,
+        every: int | None = None,
     ) -> None:
         tensors = (*inputs, *outputs)
         features = (*input_features, *output_features)
@@ -117,7 +118,7 @@ class Program:
             layout.PROGRAM_BUCKETS: self.buckets.ctypes.data,
             layout.PROGRAM_ROWS_MAX: rows_max,
             layout.PROGRAM_SCRATCH: self._scratch.ctypes.data,
-            layout.PROGRAM_EVERY: rows_between(len(features)),
+            layout.PROGRAM_EVERY: rows_between(len(features)) if every is None else every,
             layout.PROGRAM_STATE: seed,
             layout.PROGRAM_STATE + 1: ~seed,
         }.items():

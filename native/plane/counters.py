@@ -172,6 +172,17 @@ LATE_EXCUSED: Final = _count(
     "roost_late_excused", Kind.COUNTER, "Late answers that are no evidence, since the worker wanted for processor time"
 )
 
+RECORDED_OUTCOMES: Final = ("written", "dropped", "lost")
+RECORDED_ROWS: Final = _count(
+    "roost_recorded_rows",
+    Kind.COUNTER,
+    "Rows chosen to be recorded, by what became of them",
+    Label("outcome", RECORDED_OUTCOMES),
+)
+RECORDED_WRITTEN: Final = RECORDED_ROWS
+RECORDED_DROPPED: Final = RECORDED_ROWS + 1
+RECORDED_LOST: Final = RECORDED_ROWS + 2
+
 CUTOFFS: Final = _count(
     "roost_cutoffs", Kind.COUNTER, "Connections closed by a limit, by reason", Label("reason", CUTOFF_REASONS)
 )
@@ -208,5 +219,6 @@ TABLE_DIGEST: Final = hashlib.sha256(repr(ROWS_OF_TABLE).encode()).digest()
 
 assert len(STATUSES) == STATUS_COUNT, "gRPC has the codes 0 to 16"
 assert LATENCY_SUM_NS == BATCH_ROWS - 1, "the sum is a histogram's last cell"
+assert RECORDED_LOST == RECORDED_ROWS + len(RECORDED_OUTCOMES) - 1, "an outcome without a constant"
 assert CUTOFF_BAD_PREFACE == CUTOFFS + len(CUTOFF_REASONS) - 1, "a reason without a constant"
 assert REFUSAL_HANDOFFS_FULL == REFUSALS + len(REFUSAL_REASONS) - 1, "a reason without a constant"

@@ -26,6 +26,7 @@ from native.plane.routing import (
     CELL_WORDS,
     CELLS,
     HUNG_COUNT,
+    MODELS_MAX,
     ROUTING_WORDS,
     SEATS_MAX,
     STATES,
@@ -35,7 +36,7 @@ from native.plane.routing import (
 Words = npt.NDArray[np.int64]
 
 MAGIC: Final = int.from_bytes(b"ROOSTPLN", "little")
-LAYOUT_VERSION: Final = 4
+LAYOUT_VERSION: Final = 5
 WORKERS_MAX: Final = 64
 WORD_BYTES: Final = 8
 CACHE_LINE_BYTES: Final = 64
@@ -73,15 +74,16 @@ WORKER_ROUTING_AT: Final = HEADER_WORDS + -(-COUNTERS_LENGTH // LINE_WORDS) * LI
 BLOCK_WORDS: Final = WORKER_ROUTING_AT + WORKER_ROUTING_WORDS
 ROUTING_AT: Final = PLANE_WORDS + WORKERS_MAX * BLOCK_WORDS
 
-# Behind all that, for each worker that there is and each seat: rows by bin (native.plane.drift). Memory only where rows
-# are counted, so that a seat has room for the widest baseline.
+# Behind all that, for each worker that there is: rows by bin (native.plane.drift), of each seat, then of each model's
+# canary once more, by its stable's bins. Memory only where rows are counted, so that each has room for the widest
+# baseline.
 DRIFT_AT: Final = ROUTING_AT + ROUTING_WORDS
 DRIFT_BINS_MAX: Final = 16_384
 DRIFT_BUCKETS: Final = 16
 DRIFT_SIDES: Final = 2  # MAIN and TRIAL: one batch at a time runs on each
 DRIFT_HEADER_WORDS: Final = LINE_WORDS
 DRIFT_SEAT_WORDS: Final = DRIFT_HEADER_WORDS + DRIFT_SIDES * DRIFT_BUCKETS * DRIFT_BINS_MAX
-DRIFT_WORKER_WORDS: Final = SEATS_MAX * DRIFT_SEAT_WORDS
+DRIFT_WORKER_WORDS: Final = (SEATS_MAX + MODELS_MAX) * DRIFT_SEAT_WORDS
 
 
 def plane_bytes(workers: int) -> int:
@@ -214,9 +216,17 @@ class Plane:
 
     def drift(self, worker: int, seat: int) -> Words:
         """int64[DRIFT_SEAT_WORDS]: what a worker counts of a seat's rows; see `native.plane.drift`."""
-        assert 0 <= worker < self.workers, worker
         assert 0 <= seat < SEATS_MAX, seat
-        start = worker * DRIFT_WORKER_WORDS + seat * DRIFT_SEAT_WORDS
+        return self._drift_region(worker, seat)
+
+    def drift_beside(self, worker: int, model: int) -> Words:
+        """int64[DRIFT_SEAT_WORDS]: what a worker counts of the rows of a model's canary, by its stable's bins."""
+        assert 0 <= model < MODELS_MAX, model
+        return self._drift_region(worker, SEATS_MAX + model)
+
+    def _drift_region(self, worker: int, index: int) -> Words:
+        assert 0 <= worker < self.workers, worker
+        start = worker * DRIFT_WORKER_WORDS + index * DRIFT_SEAT_WORDS
         return self._drift[start : start + DRIFT_SEAT_WORDS]
 
     @property

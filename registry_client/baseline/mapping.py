@@ -40,8 +40,8 @@ class Known:
     def free(self) -> list[str]:
         return [column.name for column in self.columns if column.name not in self.reserved]
 
-    def check(self, name: str, wanted: Content, what: str, *, may_be_list: bool = False) -> None:
-        """Raises BadDocument where the file has no such column, or it holds something else."""
+    def find(self, name: str, what: str) -> FileColumn:
+        """The column of this name. Raises BadDocument where the file has none."""
         column = next((column for column in self.columns if column.name == name), None)
         if column is None:
             names = ", ".join(column.name for column in self.columns)
@@ -49,6 +49,11 @@ class Known:
                 f"{self.file}: column {name!r}", expected=f"the column, {what}", got=f"none; there are {names[:300]}",
                 hint="Check the names.",
             )  # fmt: skip
+        return column
+
+    def check(self, name: str, wanted: Content, what: str, *, may_be_list: bool = False) -> None:
+        """Raises BadDocument where the file has no such column, or it holds something else."""
+        column = self.find(name, what)
         if column.content is not wanted or (column.is_list and not may_be_list):
             raise BadDocument(
                 f"{self.file}: column {name!r}", expected=f"{wanted.value}, {what}", got=column.type_name,

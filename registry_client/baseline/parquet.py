@@ -20,11 +20,8 @@ from registry_client.errors import BadDocument, MissingLibrary
 
 BATCH_ROWS: Final = 65_536
 _READ_BYTES: Final = 1 << 20
-_HOURS_OF_WEEK: Final = 168
-_EPOCH_HOUR: Final = 72
-"""1 January 1970 was a Thursday: so many hours after Monday 0:00."""
-_SECONDS_AN_HOUR: Final = 3600
-_UNITS: Final = {"s": 1, "ms": 1000, "us": 1_000_000, "ns": 1_000_000_000}
+_MICROSECONDS: Final = {"s": 1_000_000, "ms": 1000, "us": 1}
+_NANOSECONDS_A_MICROSECOND: Final = 1000
 _DAMAGED: Final = "It is damaged or was cut short: write or copy it again."
 
 
@@ -49,15 +46,19 @@ class FileColumn:
 
 @dataclass(frozen=True)
 class Cells:
-    """A column of a batch. values: [n], or [n, width] of a list column; bytes objects where text, hours of the week
-    (int64) where times. present: bool of the same shape, False where the file has none; None where it has all."""
+    """A column of a batch. values: [n], or [n, width] of a list column; bytes objects where text, where times
+    microseconds since 1970 in UTC (int64). present: bool of the same shape, False where the file has none; None where
+    it has all."""
 
     values: npt.NDArray[Any]
     present: npt.NDArray[np.bool_] | None
 
 
 class ParquetRows:
-    """An opened file. rows: how many there are. Raises BadDocument where it is none, empty or damaged."""
+    """An opened file. rows: how many there are. metadata: what its writer has noted of it.
+
+    Raises BadDocument where it is none, empty or damaged.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -67,6 +68,7 @@ class ParquetRows:
             self._file = parquet.ParquetFile(str(path), buffer_size=_READ_BYTES, pre_buffer=False)
             schema = self._file.schema_arrow
         self.rows = int(self._file.metadata.num_rows)
+        self.metadata: dict[bytes, bytes] = dict(schema.metadata or {})
         self.columns = tuple(self._described(field) for field in schema)
         names = [column.name for column in self.columns]
         if twice := next((name for name in names if names.count(name) > 1), None):
@@ -74,7 +76,7 @@ class ParquetRows:
                 f"{path}", expected="every column once", got=f"{twice!r} twice", hint="Rename one of them."
             )
         if self.rows == 0:
-            raise BadDocument(f"{path}", expected="rows", got="none", hint="Give the rows that the model learnt from.")
+            raise BadDocument(f"{path}", expected="rows", got="none", hint="Give a file that has some.")
 
     def batches(self, names: Sequence[str], rows_max: int = BATCH_ROWS) -> Iterator[dict[str, Cells]]:
         """The named columns, all of which the file has, at most `rows_max` rows at a time, in the file's order."""
@@ -127,7 +129,7 @@ class ParquetRows:
             texts[:] = [_encoded(text) for text in column.to_pylist()]
             return Cells(texts, present)
         if content is Content.TIMES:
-            return Cells(self._hours_of_week(column), present)
+            return Cells(self._microseconds(column), present)
         if types.is_null(column.type):
             return Cells(np.zeros(len(column)), present)
         if types.is_decimal(column.type):
@@ -138,13 +140,14 @@ class ParquetRows:
         filler = False if types.is_boolean(column.type) else 0
         return Cells(column.fill_null(filler).to_numpy(zero_copy_only=False), present)
 
-    def _hours_of_week(self, column: Any) -> npt.NDArray[np.int64]:
+    def _microseconds(self, column: Any) -> npt.NDArray[np.int64]:
         if self._arrow.types.is_date(column.type):
             column = column.cast(self._arrow.timestamp("ms"))
         # Counted from 1970 in UTC, with a zone or without one.
         ticks = column.cast(self._arrow.int64()).fill_null(0).to_numpy(zero_copy_only=False)
-        hours = ticks // (_UNITS[column.type.unit] * _SECONDS_AN_HOUR)
-        return np.asarray((hours + _EPOCH_HOUR) % _HOURS_OF_WEEK, dtype=np.int64)
+        if column.type.unit == "ns":
+            return np.asarray(ticks // _NANOSECONDS_A_MICROSECOND, dtype=np.int64)
+        return np.asarray(ticks * _MICROSECONDS[column.type.unit], dtype=np.int64)
 
     @contextmanager
     def _damage_named(self) -> Iterator[None]:

@@ -8,7 +8,9 @@ import typer
 
 from server.cli import baselines, bundles
 from server.cli.doctor import doctor
+from server.cli.drill import drill
 from server.cli.operators.registering import register as register_operators
+from server.cli.replay import replay
 from server.cli.serve import serve
 from server.cli.warm import warm_command
 from server.version import VERSION
@@ -25,8 +27,10 @@ app = typer.Typer(
 app.command()(serve)
 app.command("warm")(warm_command)
 app.command()(doctor)
+app.command()(drill)
 bundles.register(app)
 app.add_typer(baselines.app, name="baseline")
+app.command()(replay)
 register_operators(app)
 
 

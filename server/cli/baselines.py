@@ -52,7 +52,7 @@ def show(
     with refusals_in_one_line():
         from registry_client.baseline.mapping import meaning_codes
 
-        name, bundle, found = _read(target, registry)
+        name, bundle, found = read_with_baseline(target, registry, "baseline show")
         digest, codes = bundle.digest, meaning_codes(bundle.manifest.meaning)
         chosen = _chosen(found, feature)
         if as_json:
@@ -72,14 +72,18 @@ def show(
                 console.print(drawn(one, codes.get(one.name, {}), console.width))
 
 
-def _read(target: str, registry: str | None) -> tuple[str, VerifiedBundle, Baseline]:
+def read_with_baseline(target: str, registry: str | None, command: str) -> tuple[str, VerifiedBundle, Baseline]:
+    """The version's name, its bundle and its baseline. target: a folder, or a model of the registry.
+
+    Raises ArtifactError, whose hint names the command.
+    """
     from registry_client.verify import read_verified
 
     if registry is None:
         if not Path(target).exists():
             raise BadDocument(
                 target, expected="a bundle's folder", got="nothing there",
-                hint=f"A model of a registry: roost baseline show {target} --registry FOLDER|URI.",
+                hint=f"A model of a registry: roost {command} {target} --registry FOLDER|URI.",
             )  # fmt: skip
         found = read_verified(Path(target))
         name = found.manifest.name

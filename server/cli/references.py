@@ -6,7 +6,6 @@ Used by `bundles.py`. Always: an option that would do nothing without --referenc
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +14,7 @@ import typer
 
 from registry_client.errors import BadDocument
 from server.cli.given_files import read_json_object
+from server.cli.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,10 +87,10 @@ def build(model: OnnxModel, meaning: Mapping[str, Any], options: ReferenceOption
     # Codes that `meaning` explains are codes, where it speaks of the columns that feed the model.
     fed = {name for names in rows.names.values() for name in names}
     given = [name.strip() for name in (options.categories or "").split(",") if name.strip()]
-    with _progress(rows.rows) as watched:
+    with progress("baseline", rows.rows) as advance:
         built = build_baseline(
             model.signature,
-            watched(rows.batches()),
+            _watched(rows.batches(), advance),
             run=None if rows.unfed else ReferenceRun(model.model_bytes, model.signature),
             naming=Naming(rows.names, model.class_labels, options.label),
             hourly=options.time is not None,
@@ -125,22 +125,8 @@ def _read_numbers(path: Path) -> dict[str, float]:
     return numbers
 
 
-@contextmanager
-def _progress(rows: int) -> Iterator[Callable[[Iterator[Batch]], Iterator[Batch]]]:
-    """How many rows are done, where somebody watches; gives a function that counts the batches passing through."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    shown = (TextColumn("baseline"), BarColumn(), TextColumn("{task.completed:,.0f} of {task.total:,.0f} rows"))
-    with Progress(
-        *shown, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task("", total=rows)
-
-        def watched(batches: Iterator[Batch]) -> Iterator[Batch]:
-            for batch in batches:
-                yield batch
-                bar.advance(task, len(next(iter(batch.inputs.values()))))
-
-        yield watched
+def _watched(batches: Iterator[Batch], advance: Callable[[int], None]) -> Iterator[Batch]:
+    """The same batches; each is told when it is done."""
+    for batch in batches:
+        yield batch
+        advance(len(next(iter(batch.inputs.values()))))

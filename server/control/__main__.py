@@ -13,15 +13,18 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import uvicorn
 
 from native.plane.layout import PLANE_CONTROL_READY, Plane
 from server.control.admin import Admin
 from server.control.artifact_source import ArtifactSource
+from server.control.drift.exported import ExportedCollector
 from server.control.drift.metrics import DriftCollector
 from server.control.drift.watching import DriftWatch
+from server.control.drift_page.listeners import Listeners
+from server.control.drift_page.routes import routes
 from server.control.driver import Driver
 from server.control.http import application
 from server.control.http_connection import HttpConnection
@@ -36,6 +39,8 @@ from server.processes import ControlSpec
 from server.stop_signals import StopSignals
 
 log = logging.getLogger("roost.control")
+
+HTTP_STOP_S: Final = 1  # for answers in flight: a client that does not read its own holds up no end
 
 
 class HttpServer(uvicorn.Server):
@@ -58,9 +63,15 @@ async def control(spec: ControlSpec) -> None:
     drift = DriftWatch(driver, plane)
     await drift.start()
     admin = Admin(reader, driver, drift, spec.admin_host, spec.admin_port)
+    listeners = Listeners()
     configuration = uvicorn.Config(
-        application(reader, driver, spec.listen, WebhookCollector(webhooks), DriftCollector(drift)),
+        application(
+            reader, driver, spec.listen, WebhookCollector(webhooks), DriftCollector(drift),
+            ExportedCollector(drift, spec.settings.drift.export_features),
+            drift_page=routes(drift, driver, listeners),
+        ),
         http=HttpConnection, log_config=None, access_log=False, lifespan="off",
+        timeout_graceful_shutdown=HTTP_STOP_S,
     )  # fmt: skip
     http = HttpServer(configuration)
     asyncio.get_running_loop().set_exception_handler(_say_in_one_line)
@@ -82,6 +93,7 @@ async def control(spec: ControlSpec) -> None:
 
     signals.ignore()
     http.should_exit = True
+    listeners.close()
     stopping.cancel()
     # Nobody asks any more, and nobody looks whether the port still answers: then what waits is written.
     answering.cancel()

@@ -1,4 +1,4 @@
-"""The HTTP application: metrics, health, and a page of links.
+"""The HTTP application: metrics, health, the drift page, and a page of links.
 
 Served by uvicorn on the socket that the parent listens on. Always: reads the plane only; a worker never waits for it.
 """
@@ -6,6 +6,7 @@ Served by uvicorn on the socket that the parent listens on. Always: reads the pl
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
@@ -14,7 +15,7 @@ from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from server.control.driver import Driver
 from server.control.lifecycle_metrics import LifecycleCollector
@@ -30,13 +31,19 @@ PAGE: Final = """<!doctype html>
 <ul>
 <li><a href="/health/ready">/health/ready</a>: does it serve, and what is each worker doing?</li>
 <li><a href="/health/live">/health/live</a>: does this process answer?</li>
-<li><a href="/metrics">/metrics</a>: for Prometheus</li>
+<li><a href="/metrics">/metrics</a>: for Prometheus</li>{drift}
 </ul>
 """
+DRIFT: Final = '\n<li><a href="/drift">/drift</a>: do models still see what they learnt from?</li>'
 
 
-def application(reader: PlaneReader, driver: Driver, listen: str, *more: Collector) -> Starlette:
-    """listen: the address of the predictions, to be shown. driver: started already. more: what else /metrics shows."""
+def application(
+    reader: PlaneReader, driver: Driver, listen: str, *more: Collector, drift_page: Sequence[BaseRoute] = ()
+) -> Starlette:
+    """listen: the address of the predictions, to be shown. driver: started already. more: what else /metrics shows.
+
+    drift_page: its addresses; none where drift is not watched.
+    """
     registry = CollectorRegistry(auto_describe=False)
     for collector in (PlaneCollector(reader), LifecycleCollector(driver), *more):
         registry.register(collector)
@@ -60,7 +67,7 @@ def application(reader: PlaneReader, driver: Driver, listen: str, *more: Collect
         return JSONResponse(body, status_code=200 if is_ready else 503, headers={"cache-control": "no-store"})
 
     async def page(request: Request) -> Response:
-        return HTMLResponse(PAGE.format(listen=listen))
+        return HTMLResponse(PAGE.format(listen=listen, drift=DRIFT if drift_page else ""))
 
     return Starlette(
         routes=[
@@ -68,6 +75,7 @@ def application(reader: PlaneReader, driver: Driver, listen: str, *more: Collect
             Route("/metrics", metrics),
             Route("/health/live", live),
             Route("/health/ready", ready),
+            *drift_page,
         ]
     )
 

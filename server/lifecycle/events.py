@@ -132,10 +132,12 @@ class Judged(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Incident(Event):
-    """A worker died in a run of it, a run of it did not end, or it took too much memory."""
+    """A worker died in a run of it, a run of it did not end, it took too much memory, or it answers otherwise than the
+    stable beside it, where the policy takes that for harm. evidence: plain JSON for the journal."""
 
     digest: str
     detail: str
+    evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

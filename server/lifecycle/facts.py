@@ -105,7 +105,7 @@ def judged(model: ModelState, event: events.Judged) -> Outcome:
 
 def incident(model: ModelState, event: events.Incident) -> Outcome:
     if any(artifact.digest == event.digest for artifact in model.on_trial):
-        return go_home(model, event, event.digest, event.detail, {"incident": event.detail})
+        return go_home(model, event, event.digest, event.detail, {"incident": event.detail, **event.evidence})
     if model.stable is None or model.stable.digest != event.digest:
         return model, ()
     recent = tuple(at for at in model.incidents_ns if event.now_ns - at <= INCIDENTS_WITHIN_NS)

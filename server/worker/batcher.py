@@ -52,6 +52,7 @@ from server.worker.models.bindings import Run
 from server.worker.models.served import ServedModel
 from server.worker.place import Place
 from server.worker.python_callers import PythonCallers
+from server.worker.recording import Recorder
 from server.worker.runner import Runner
 from server.worker.shadowing import Shadows
 from server.worker.sides import Side, Work
@@ -111,6 +112,7 @@ class BatchLoop:
         self._delayed: asyncio.TimerHandle | None = None
         self.callers = PythonCallers(memory, self.wake)
         self.answers: Answers | None = None
+        self.recorder: Recorder | None = None
         self._models: dict[int, ServedModel] = {}
         self._shadows = Shadows(memory, self.sides[TRIAL], self._models, self._note_shadow, self._expected_ns)
 
@@ -304,11 +306,14 @@ class BatchLoop:
             place.costs.observe(rows, elapsed_ns)
             # What ran in a thread was counted there. Here it costs nobody's answer any time.
             counter = place.counter if where == BATCHES_INLINE else None
+            recorder = self.recorder
             if self.callers.came or self.answers is None:
                 if self._peek[LANE_SHADOWS]:
                     self._offer_shadow(seat, arena, rows, where)
                 if counter is not None:
                     counter.count(MAIN, 0, rows)
+                if recorder is not None:
+                    recorder.offer(self._models[seat], seat, arena, rows)
                 self._tell(arena, seat, where, {})
             else:
                 # The fast lane's every batch: nothing here but what it takes.
@@ -317,6 +322,8 @@ class BatchLoop:
                     self._offer_shadow(seat, arena, rows, where)
                 if counter is not None:
                     counter.count(MAIN, 0, rows)
+                if recorder is not None:
+                    recorder.offer(self._models[seat], seat, arena, rows)
                 self._release(arena, where)
             return
         slots = self._memory.arena_requests(arena)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from native.drift.count import bucket_of, count_rows, note_arena
 from native.drift.program import CountedFeature, CountedTensor, Program
-from native.plane.drift import open_counts
+from native.plane.drift import OWN, open_counts
 from registry_client.baseline.bins import thresholds
 from registry_client.baseline.document import Baseline, Feature
 from registry_client.tensors import Signature, TensorSpec
@@ -29,21 +29,34 @@ Array = npt.NDArray[Any]
 class RowCounter:
     """Counts for one artifact in its seat. It fits the signature: that was checked when the bundle was verified.
 
-    region: this worker's and seat's part of the plane, see `native.plane.drift`. rows_max: of a batch.
+    region: this worker's and seat's part of the plane, see `native.plane.drift`. rows_max: of a batch. against: whose
+    baseline it is, where it is another artifact's. rows_between: of which one is counted; None: as many as the baseline
+    makes it. beside: counts the same rows, too.
     """
 
     def __init__(
-        self, baseline: Baseline, signature: Signature, region: Words, generation: int, rows_max: int, seed: int
+        self,
+        baseline: Baseline,
+        signature: Signature,
+        region: Words,
+        generation: int,
+        rows_max: int,
+        seed: int,
+        *,
+        against: int = OWN,
+        rows_between: int | None = None,
     ) -> None:
+        self.beside: RowCounter | None = None
         bins = sum(len(feature.counts) for feature in (*baseline.inputs, *baseline.predictions))
         self._program = Program(
             _tensors(signature.inputs, baseline.inputs),
             _tensors(signature.outputs, baseline.predictions),
             [_feature(feature, signature.inputs) for feature in baseline.inputs],
             [_feature(feature, signature.outputs) for feature in baseline.predictions],
-            open_counts(region, generation, bins),
+            open_counts(region, generation, bins, against),
             rows_max,
             seed,
+            rows_between,
         )
         self._words = self._program.words
         self._rows_max = rows_max
@@ -54,10 +67,15 @@ class RowCounter:
     def note(self, lane: Words, side: int, arena: int) -> None:
         """Before a taken arena runs, on the loop: whose its rows are, and where. See `note_arena`."""
         note_arena(lane, self._words, side, arena)
+        if (beside := self.beside) is not None:
+            beside.note(lane, side, arena)
 
     def count(self, side: int, first: int, rows: int) -> None:
         """Rows of the arena that was noted, once it has run and while nothing else may have it."""
         count_rows(self._words, side, first, rows)
+        # Counting beside may have begun since the arena was noted: then it counts nothing yet.
+        if (beside := self.beside) is not None:
+            beside.count(side, first, rows)
 
     def buckets(self, side: int, rows: int) -> npt.NDArray[np.uint8]:
         """uint8[rows], a copy: those of the last arena that was noted."""
@@ -76,6 +94,8 @@ class RowCounter:
                 self._program.point_at(side, index, array[start : start + chunk])
             self._program.buckets[side, :chunk] = buckets[start : start + chunk] if buckets.size > 1 else buckets
             count_rows(self._words, side, 0, chunk)
+        if (beside := self.beside) is not None:
+            beside.count_arrays(side, arrays, buckets)
 
 
 def bucket_of_call(routed: Routed | None) -> npt.NDArray[np.uint8]:

@@ -25,6 +25,7 @@ from registry_client.tensors import TensorSpec
 from server.settings import BatchingSettings, TrialSettings
 from server.worker.alone import AloneRuns
 from server.worker.batcher import BatchLoop
+from server.worker.beside import CountedBeside
 from server.worker.counting import RowCounter
 from server.worker.models.fitting import ARENAS_MIN, fit, row_bytes
 from server.worker.models.served import ServedModel
@@ -72,6 +73,7 @@ class Engine:
         self._alone = AloneRuns(self.memory, self.batches.sides)
         self._age_limit_ns = AGE_LIMIT_NS
         self._drift: Callable[[int], Words] | None = None
+        self._beside: CountedBeside | None = None
         self._seed = 0
         self._counts = counts
         self._strain: Strain | None = None
@@ -86,12 +88,16 @@ class Engine:
         seed: int,
         age_limit_ms: int,
         drift: Callable[[int], Words] | None = None,
+        drift_beside: Callable[[int], Words] | None = None,
     ) -> None:
         """From now on the plane's routes decide who answers, and what becomes of calls is counted as evidence.
 
-        drift: by seat, where this worker counts rows by bin; without it, none are.
+        drift: by seat, where this worker counts rows by bin; without it, none are. drift_beside: by model, where it
+        counts those of a canary by its stable's bins.
         """
         self._drift, self._seed = drift, seed
+        runners = self.runner, self.trial_runner
+        self._beside = None if drift_beside is None else CountedBeside(self.memory, drift_beside, seed, runners)
         self.memory.attach_routes(plane_routing, worker_routing, seed)
         self._age_limit_ns = age_limit_ms * 1_000_000
         self.memory.fill_words({LANE_AGE_LIMIT_NS: self._age_limit_ns})
@@ -117,6 +123,8 @@ class Engine:
         if kernel_ok:
             self.batches.remove(seat)
         self._alone.forget(seat)
+        if self._beside is not None:
+            self._beside.take_out(seat)
         model.batcher = model.runner = None
         return True
 
@@ -130,6 +138,8 @@ class Engine:
         if moved or self.memory.words[LANE_QUEUED_ROWS]:
             # Also where nothing has moved now: rows may have changed sides behind the batch loop's back.
             self.batches.wake()
+        if self._beside is not None:
+            self._beside.follow()
         return moved
 
     def close(self) -> None:
@@ -149,6 +159,8 @@ class Engine:
             model.counter = RowCounter(
                 model.baseline, model.signature, region, generation, rows_max, self._seed ^ generation
             )
+        if self._beside is not None:
+            self._beside.put(seat, generation, model)
         if self.memory.directory.kernel_ok(seat):
             model.batcher = Batcher(self.batches.callers, seat)
             self.batches.put(seat, generation, model)

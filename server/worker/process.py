@@ -24,6 +24,7 @@ from server.worker.engine import Engine
 from server.worker.listeners.listener import Listener, make_listener, make_memory
 from server.worker.models.table import ModelTable
 from server.worker.publishing import Publisher
+from server.worker.recording import begin_recording
 from server.worker.scheduling import URGENT_SLICE_NS, schedule_thread
 from server.worker.seats import Seats, is_loading
 from server.worker.servicers.call import Serving
@@ -61,8 +62,11 @@ async def serve(spec: WorkerSpec, publisher: Publisher, plane: Plane) -> int:
     engine = Engine([], settings.batching, publisher.counts, publisher.publish, make, settings.trial)
     block = plane.block(spec.index)
     seed = spec.index << 32 | spec.generation
-    drift = functools.partial(plane.drift, spec.index) if settings.drift.count else None
-    engine.attach(table, plane.routing, block.routing, seed, settings.judgement.age_limit_ms, drift)
+    regions = plane.drift, plane.drift_beside
+    drift = [functools.partial(region, spec.index) for region in regions] if settings.drift.count else [None, None]
+    engine.attach(table, plane.routing, block.routing, seed, settings.judgement.age_limit_ms, *drift)
+    recorder = begin_recording(settings.record, engine.memory, publisher.counts, spec.index, seed)
+    engine.batches.recorder = recorder
     seats = Seats(settings, plane, spec.index, engine, table, restarted=spec.generation > 1)
     elsewhere = functools.partial(connections_elsewhere, plane, spec.index)
     publishing = loop.create_task(_publish_regularly(publisher))
@@ -92,6 +96,8 @@ async def serve(spec: WorkerSpec, publisher: Publisher, plane: Plane) -> int:
         signals.ignore()
         publishing.cancel()
         engine.close()
+        if recorder is not None:
+            recorder.close()
         publisher.publish()
         seats.close()
 

@@ -9,6 +9,7 @@ Always: what a thread asks for holds for itself and the threads that it begins, 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -45,7 +46,8 @@ def schedule_thread(slice_ns: int, niceness: int = 0) -> None:
     # Linux counts a thread as a process here.
     thread = threading.get_native_id()
     if niceness:
-        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + niceness)
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + niceness)
     call = SCHED_SETATTR.get(platform.machine())
     if call is None or os.sched_getscheduler(0) != SCHED_OTHER:
         return

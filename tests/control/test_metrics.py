@@ -12,6 +12,7 @@ from native.plane import counters
 from native.plane.counters import ROWS_OF_TABLE, Kind
 from native.plane.layout import HEADER_RESTARTS, HEADER_SEQUENCE, PLANE_CONTROL_RESTARTS, Plane, WorkerState
 from native.plane.seqlock import publish
+from server.control.drift.exported import ExportedCollector
 from server.control.drift.metrics import drift_families
 from server.control.drift.watching import DriftWatch
 from server.control.http import application
@@ -153,10 +154,12 @@ def test_the_page_of_metrics_lists_all_and_only_what_is_exported() -> None:
     exported = []
     plane = Plane.create(1)
     driver = started_driver(plane)
+    drift = DriftWatch(driver, plane)
     families = [
         *metric_families(PlaneReader(plane), time.monotonic_ns()),
         *lifecycle_families(driver),
-        *drift_families(DriftWatch(driver, plane)),
+        *drift_families(drift),
+        *ExportedCollector(drift, 50).collect(),
         *webhook_families(Webhooks((), None, driver.alert)),
     ]
     for family in families:

@@ -74,6 +74,7 @@ def test_a_number_outside_its_range_is_refused_with_key_value_and_range(key: str
 def test_both_bounds_of_a_range_are_allowed(key: str) -> None:
     section, name = key.split(".")
     fitting = {  # a bound of one key may ask for another's
+        "record": {"folder": "recorded"},
         "batching": {"queue_rows_max": 1 << 20, "max_batch_size": 1},
         "limits": {
             "message_bytes_max": 1 << 10,
@@ -145,8 +146,23 @@ def test_both_bounds_of_a_range_are_allowed(key: str) -> None:
             "got 1048576.",
         ),
         (
+            {"record": {"share": 0.1}},
+            "record.folder: expected a folder beside record.share = 0.1, got none. "
+            "Say where the rows are kept, or leave the share out.",
+        ),
+        (
             {"batching": {"queue_rows_max": 100}},
             "batching.queue_rows_max: expected at least batching.max_batch_size (1024), got 100.",
+        ),
+        (
+            {"drift": {"predictions": "rollback", "i_know": True, "reason": " "}},
+            "drift.predictions: expected off, alert or hold, or drift.i_know with drift.reason, got rollback with "
+            "no drift.reason. Every version sees the same inputs, so that going home seldom helps.",
+        ),
+        (
+            {"drift": {"inputs": "rollback", "reason": "the season"}},
+            "drift.inputs: expected off, alert or hold, or drift.i_know with drift.reason, got rollback with "
+            "no drift.i_know. Every version sees the same inputs, so that going home seldom helps.",
         ),
     ],
 )

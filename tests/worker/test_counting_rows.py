@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -120,6 +121,39 @@ def test_a_canarys_rows_are_its_own_and_a_shadows_too(counting: Counting) -> Non
     counting.becomes(FIRST, before + expected(values(30, 2), 1))
     counting.becomes(shadow, expected(values(30, 2), 3))
     counting.worker.route(FIRST)
+
+
+def beside(counting: Counting, canary: SeatRef) -> Array:
+    """int64[bins of the predictions]: of the canary's rows, by the bins of FIRST's baseline."""
+    bins = sum(len(feature.counts) for feature in FEATURES[WIDTH:])
+    found = DriftReader(counting.worker.plane).read_beside(0, canary, FIRST, bins)
+    return np.zeros(bins, np.int64) if found is None else found.sum(axis=0)
+
+
+@pytest.mark.parametrize("factor", [2, 3])  # the second takes the region over from the first
+def test_a_canarys_answers_are_counted_by_its_stables_bins_too(counting: Counting, factor: int) -> None:
+    others = tuple(replace(feature, points=tuple(point + 0.3 for point in EDGES)) for feature in FEATURES[WIDTH:-1])
+    own = replace(BASELINE, predictions=(*others, FEATURES[-1]))
+    canary = counting.worker.load(counting.worker.versions.push(scaled(factor), factor, baseline=own))
+    counting.worker.route(FIRST, canary=canary, canary_ppm=PPM)
+    asked_for = 0
+
+    def is_counted() -> bool:
+        nonlocal asked_for
+        counting.ask(values(1))
+        asked_for += 1
+        return bool(beside(counting, canary).any())
+
+    # It is seen a moment after the route has moved, and until then it is not counted there.
+    counting.worker.until(is_counted, "counted beside", 10)
+    before = beside(counting, canary)
+    assert before.sum() <= asked_for * (len(FEATURES) - WIDTH)
+    wanted = before + expected(values(50, factor), factor)[WIDTH * 10 :]
+    counting.ask(values(50, factor))
+    counting.worker.until(lambda: bool((beside(counting, canary) == wanted).all()), "counted", 10)
+    counting.worker.route(FIRST)
+    counting.ask(values(20))
+    assert (beside(counting, canary) == wanted).all(), "nobody is its canary any more"
 
 
 def test_rows_of_a_version_that_runs_calls_by_themselves_are_counted(counting: Counting) -> None:

@@ -341,20 +341,62 @@ class GetDriftRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., counts_of: _Optional[str] = ...) -> None: ...
 
 class GetDriftReply(_message.Message):
-    __slots__ = ("model", "artifact", "reason", "windows", "counts", "rows_between")
+    __slots__ = ("model", "artifact", "reason", "windows", "counts", "rows_between", "canary")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     ARTIFACT_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     WINDOWS_FIELD_NUMBER: _ClassVar[int]
     COUNTS_FIELD_NUMBER: _ClassVar[int]
     ROWS_BETWEEN_FIELD_NUMBER: _ClassVar[int]
+    CANARY_FIELD_NUMBER: _ClassVar[int]
     model: str
     artifact: Artifact
     reason: str
     windows: _containers.RepeatedCompositeFieldContainer[DriftWindow]
     counts: _containers.RepeatedCompositeFieldContainer[FeatureCounts]
     rows_between: int
-    def __init__(self, model: _Optional[str] = ..., artifact: _Optional[_Union[Artifact, _Mapping]] = ..., reason: _Optional[str] = ..., windows: _Optional[_Iterable[_Union[DriftWindow, _Mapping]]] = ..., counts: _Optional[_Iterable[_Union[FeatureCounts, _Mapping]]] = ..., rows_between: _Optional[int] = ...) -> None: ...
+    canary: CanaryDrift
+    def __init__(self, model: _Optional[str] = ..., artifact: _Optional[_Union[Artifact, _Mapping]] = ..., reason: _Optional[str] = ..., windows: _Optional[_Iterable[_Union[DriftWindow, _Mapping]]] = ..., counts: _Optional[_Iterable[_Union[FeatureCounts, _Mapping]]] = ..., rows_between: _Optional[int] = ..., canary: _Optional[_Union[CanaryDrift, _Mapping]] = ...) -> None: ...
+
+class CanaryDrift(_message.Message):
+    __slots__ = ("artifact", "reason", "whose", "why", "canary_rows", "stable_rows", "log_e", "log_threshold", "features")
+    ARTIFACT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    WHOSE_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    CANARY_ROWS_FIELD_NUMBER: _ClassVar[int]
+    STABLE_ROWS_FIELD_NUMBER: _ClassVar[int]
+    LOG_E_FIELD_NUMBER: _ClassVar[int]
+    LOG_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    artifact: Artifact
+    reason: str
+    whose: str
+    why: str
+    canary_rows: int
+    stable_rows: int
+    log_e: float
+    log_threshold: float
+    features: _containers.RepeatedCompositeFieldContainer[CanaryFeature]
+    def __init__(self, artifact: _Optional[_Union[Artifact, _Mapping]] = ..., reason: _Optional[str] = ..., whose: _Optional[str] = ..., why: _Optional[str] = ..., canary_rows: _Optional[int] = ..., stable_rows: _Optional[int] = ..., log_e: _Optional[float] = ..., log_threshold: _Optional[float] = ..., features: _Optional[_Iterable[_Union[CanaryFeature, _Mapping]]] = ...) -> None: ...
+
+class CanaryFeature(_message.Message):
+    __slots__ = ("name", "psi", "psi_debiased", "standard_error", "phi", "log_e", "moved")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PSI_FIELD_NUMBER: _ClassVar[int]
+    PSI_DEBIASED_FIELD_NUMBER: _ClassVar[int]
+    STANDARD_ERROR_FIELD_NUMBER: _ClassVar[int]
+    PHI_FIELD_NUMBER: _ClassVar[int]
+    LOG_E_FIELD_NUMBER: _ClassVar[int]
+    MOVED_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    psi: float
+    psi_debiased: float
+    standard_error: float
+    phi: float
+    log_e: float
+    moved: bool
+    def __init__(self, name: _Optional[str] = ..., psi: _Optional[float] = ..., psi_debiased: _Optional[float] = ..., standard_error: _Optional[float] = ..., phi: _Optional[float] = ..., log_e: _Optional[float] = ..., moved: _Optional[bool] = ...) -> None: ...
 
 class DriftWindow(_message.Message):
     __slots__ = ("signal", "length", "start_utc", "end_utc", "verdict", "why", "rows", "weighted_psi", "log_detector", "log_threshold", "features")

@@ -20,6 +20,8 @@ PSI_OF_FULL_BAR: Final = 0.4
 FEATURES_SHOWN: Final = 20
 STYLES: Final = {"drift": "bold red", "quiet": "green", "not_enough": "yellow"}
 E_SHOWN_MAX: Final = 1e6
+WHOSE: Final = {"model": "the model's", "same": "no difference", "not_enough": "not enough"}
+WHOSE_STYLES: Final = {"model": "bold red", "same": "green", "not_enough": "yellow"}
 
 
 def print_drift(reply: admin_pb2.GetDriftReply, length: str, *, clear: bool = False) -> None:
@@ -29,6 +31,7 @@ def print_drift(reply: admin_pb2.GetDriftReply, length: str, *, clear: bool = Fa
         console.clear()
     if reply.reason:
         console.print(f"{reply.model}: {reply.reason}", markup=False)
+        _print_canary(console, reply.canary)
         return
     version = f", version {reply.artifact.version}" if reply.artifact.version else ""
     found = [window for window in reply.windows if window.length == length]
@@ -44,6 +47,44 @@ def print_drift(reply: admin_pb2.GetDriftReply, length: str, *, clear: bool = Fa
         console.print(Text(f"{verdict}: ", style=STYLES[window.verdict]) + Text(window.why), soft_wrap=True)
         if window.features:
             console.print(_features(window))
+    _print_canary(console, reply.canary)
+
+
+def _print_canary(console: Console, canary: admin_pb2.CanaryDrift) -> None:
+    """What its predictions say beside the stable's; nothing where no canary is on trial."""
+    if not canary.HasField("artifact"):
+        return
+    title = f"canary, version {canary.artifact.version}: predictions beside the stable's"
+    if canary.reason:
+        console.print(f"{title}: {canary.reason}", markup=False)
+        return
+    console.print(
+        Text(f"{title}, {canary.canary_rows:,} rows beside {canary.stable_rows:,}"), soft_wrap=True
+    )
+    console.print(
+        Text(f"{WHOSE[canary.whose]}: ", style=WHOSE_STYLES[canary.whose]) + Text(canary.why), soft_wrap=True
+    )
+    if not canary.features:
+        return
+    table = Table(box=BOX)
+    table.add_column("prediction")
+    for name in ("PSI", "", "less bias", "+-", "a row in", "e-value"):
+        table.add_column(name, justify="left" if not name else "right")
+    for feature in canary.features[:FEATURES_SHOWN]:
+        cells = (
+            feature.name,
+            f"{feature.psi:.3f}",
+            _bar(feature.psi_debiased / PSI_OF_FULL_BAR),
+            f"{feature.psi_debiased:.3f}",
+            f"{feature.standard_error:.3f}",
+            f"{feature.phi:.1f}",
+            _e_value(feature.log_e),
+        )
+        table.add_row(*(Text(cell) for cell in cells), style="bold red" if feature.moved else None)
+    left = len(canary.features) - FEATURES_SHOWN
+    if left > 0:
+        table.caption = f"and {left:,} of less concern: --json shows all"
+    console.print(table)
 
 
 def print_feature(reply: admin_pb2.GetDriftReply, name: str, length: str) -> bool:

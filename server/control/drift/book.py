@@ -56,7 +56,10 @@ class FeatureHistory:
 
 @dataclass
 class _Artifact:
-    """One stream. read_utc_ns: when it last had a reading. readings: the last of each source. staged: not saved yet."""
+    """One stream. read_utc_ns: when it last had a reading. readings: the last of each source. staged: not saved yet.
+
+    counted: int64[T], all rows since this process has it; it never falls.
+    """
 
     bins: int
     cutter: Cutter
@@ -66,8 +69,10 @@ class _Artifact:
     states: dict[str, bytes] = field(default_factory=dict)
     staged: list[Window] = field(default_factory=list)
     staged_states: dict[str, bytes] = field(default_factory=dict)
+    counted: Counts = field(init=False)
 
     def __post_init__(self) -> None:
+        self.counted = np.zeros(self.bins, dtype=np.int64)
         for kind in KINDS:
             self.recent.setdefault(kind, deque(maxlen=recent_max(kind, self.bins)))
 
@@ -189,6 +194,13 @@ class DriftBook:
         """All artifacts in memory."""
         return tuple(self._artifacts)
 
+    def counted(self, model: str, digest: str) -> Counts | None:
+        """int64[T], for a counter: all its rows by bin since this process began, and those of the last minute before
+        that which were not saved. None where it was never read. Falls only where the artifact left memory in between.
+        """
+        artifact = self._artifacts.get(Stream(model, digest))
+        return None if artifact is None else artifact.counted
+
     def latest(self, model: str, digest: str, kind: WindowKind) -> Window | None:
         """The last closed window, with its blocks."""
         recent = self._recent(Stream(model, digest), kind)
@@ -252,6 +264,7 @@ class DriftBook:
         start = max(min(min(starts), at - 1), artifact.cutter.covered_utc_ns)
         by_key = parts[0] if len(parts) == 1 else sealed(np.sum(parts, axis=0))
         span = Span(start, at, by_key, sum_of(by_key)[np.newaxis])
+        artifact.counted = sealed(artifact.counted + span.counts)
         return _kept(stream, artifact, artifact.cutter.add(span))
 
     def _forget_given_away(self, sources: Iterable[Source]) -> None:

@@ -6,6 +6,7 @@ however wide a model is; a scrape reads what is known and changes nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Final
 
@@ -15,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from server.control.drift.watching import DriftWatch
 from server.control.drift.windows import WindowKind
+from server.judgement.drift.canary import Whose
 from server.judgement.drift.report import Verdict
 
 FEATURES_SHOWN: Final = 10  # of each model, signal and length of windows, those of most concern
@@ -60,6 +62,21 @@ def drift_families(drift: DriftWatch) -> Iterator[Metric]:
                 for feature in report.features[:FEATURES_SHOWN]:
                     psi.add_metric([*place, feature.name], feature.psi0)
     yield from (verdict, rows, weighted, detector, psi)
+    differs = GaugeMetricFamily(
+        "roost_drift_canary_verdict", "1 for whose shift the canary's predictions show", labels=["model", "verdict"]
+    )
+    evidence = GaugeMetricFamily(
+        "roost_drift_canary_evidence_ratio",
+        "Logarithm of the canary's e-value beside its stable, as a share of what an alarm needs",
+        labels=["model"],
+    )
+    for name, known in drift.models.items():
+        beside = known.beside.report
+        if beside is not None:
+            for whose in Whose:
+                differs.add_metric([name, whose.value], int(beside.whose is whose))
+            evidence.add_metric([name], max(beside.log_e, 0.0) / -math.log(beside.limits.alpha))
+    yield from (differs, evidence)
     looks = CounterMetricFamily("roost_drift_looks", "Readings of all counts")
     looks.add_metric([], drift.looks)
     yield looks

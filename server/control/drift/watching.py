@@ -1,7 +1,8 @@
 """Watching: rows counted by bin are read as their slices end, windows that close are judged, and drift is told.
 
 A task of the control process. Always: a look that fails is logged, and the next one is taken; what is judged is what
-the model's stable was given and answered, since a canary is given the same; a model without a baseline says why.
+the model's stable was given and answered, and beside it what only its canary answers; a model without a baseline says
+why.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from native.plane.drift import DriftReader
 from native.plane.layout import PLANE_STARTED_UTC_NS, Plane
@@ -19,26 +20,25 @@ from native.plane.seats import Seat
 from registry_client.cache import BundleCache
 from server.control.drift.baselines import ArtifactBaseline, Baselines, NoBaseline
 from server.control.drift.book import Closed, DriftBook
-from server.control.drift.judging import Seen, WindowJudge
+from server.control.drift.canary_watch import CanaryWatch, PairSeen
+from server.control.drift.judging import Seen, WindowJudge, limits_of
+from server.control.drift.last_reports import BadReport, LastReport, report_from_bytes, report_key, report_to_bytes
+from server.control.drift.policies import policy_of
 from server.control.drift.readings import SLICE_NS, Reading, Source
+from server.control.drift.responding import Finding, Responder
 from server.control.drift.signals import Signal, signals_of
 from server.control.drift.store import Store
 from server.control.drift.windows import WindowKind
 from server.control.driver import Driver
-from server.judgement.drift.policy import DriftPolicy, Response, Taken, decide, response_of
+from server.judgement.drift.canary import PairLimits, Whose
+from server.judgement.drift.policy import CANARY, Response
 from server.judgement.drift.report import Verdict
-from server.lifecycle import events
-from server.lifecycle.refusal import Refused
-from server.settings import DriftSettings
 
 log = logging.getLogger("roost.control")
 
 CLOSE_WAIT_S: Final = 1.0
 LOOKS_IN_A_SLICE: Final = 8
 LOOK_S: Final = SLICE_NS / 1e9 / LOOKS_IN_A_SLICE
-ALERT_PREFIX: Final = "drift of "
-OPERATOR: Final = "roost drift"
-TAKEN_MAX: Final = 1024
 QUIET_WINDOWS: Final = 3  # in a row end an alarm, or one that is about right would be told again and again
 FEATURES_TOLD: Final = 20  # in an event; GetDrift has all
 NO_WINDOW: Final = "No window has ended yet."
@@ -49,7 +49,7 @@ class ModelDrift:
     """What is known of one model. reason: why nothing is, or "". reports: the last of each signal and length.
 
     baseline: of the stable, and its signals. standing: detectors that have alarmed, and how many quiet windows are
-    missing until that is over.
+    missing until that is over. beside: what its canary shows beside it.
     """
 
     reason: str = NO_WINDOW
@@ -58,6 +58,7 @@ class ModelDrift:
     signals: tuple[Signal, ...] = ()
     reports: dict[tuple[str, WindowKind], Seen] = field(default_factory=dict)
     standing: dict[tuple[str, WindowKind], int] = field(default_factory=dict)
+    beside: PairSeen = field(default_factory=PairSeen)
 
     def note(self, seen: Seen) -> None:
         """The newest of its signal and length. A window that says nothing neither begins an alarm nor ends one."""
@@ -70,6 +71,13 @@ class ModelDrift:
             self.standing[key] -= 1
             if self.standing[key] == 0:
                 del self.standing[key]
+
+    def take_up(self, last: LastReport) -> None:
+        """What another control process knew."""
+        key = last.seen.signal, last.seen.window.kind
+        self.reports[key], self.reason = last.seen, ""
+        if last.quiet_missing:
+            self.standing[key] = last.quiet_missing
 
     def drifting(self, signal: str) -> tuple[WindowKind, ...]:
         """Lengths by which this signal has drifted, until that is over."""
@@ -98,15 +106,16 @@ class DriftWatch:
         settings = driver.settings
         self._driver = driver
         self._settings = settings.drift
-        self._policy = policy_of(settings.drift)
+        self._responder = Responder(driver, policy_of(settings.drift), now_ns)
+        self._policy = self._responder.policy
         self._reader = DriftReader(plane)
         self._baselines = Baselines(BundleCache(settings.registry.cache))
         self._started_utc_ns = int(plane.words[PLANE_STARTED_UTC_NS])
         self._store = Store(driver.folder.path, str(self._started_utc_ns))
+        limits = PairLimits(settings.judgement.alpha, tau=settings.drift.tau, rows_min=settings.drift.rows_min)
+        self._canaries = CanaryWatch(driver, self._reader, limits)
         self._unread: dict[str, NoBaseline] = {}
-        self._held: dict[str, str] = {}  # the rollout whose plan was made to wait, by model
         self._tried_slice = -1
-        self._taken: list[Taken] = []
         self._names = {served.index: name for name, served in driver.models.items() if served.in_registry}
         self.models = {name: ModelDrift() for name in self._names.values()}
         for name, served in driver.models.items():
@@ -146,6 +155,7 @@ class DriftWatch:
                 await self.look()
             except Exception:
                 log.exception("the last look at drift failed")
+        self._canaries.keep_all(self.book)
         self.book.save_everything()
         await asyncio.to_thread(self._store.close, CLOSE_WAIT_S)
 
@@ -161,20 +171,26 @@ class DriftWatch:
         began_s = time.perf_counter()
         closed = self.book.observe(list(self._readings()), at_utc_ns=self._utc_ns(), now_ns=self._now_ns())
         told = [seen for one in closed for seen in self._judged(one)]
+        for name, known in self.models.items():
+            known.beside = await self._look_beside(name, known)
         self.look_s += time.perf_counter() - began_s
         self.looks += 1
         for name, seen in told:
             await self._respond(name, seen)
+        for name, known in self.models.items():
+            await self._respond_beside(name, known.beside)
         self.book.save()
         self._driver.alert("drift", self.book.trouble)
 
-    def in_words(self, name: str) -> str:
-        """What is known of a model's drift, in a sentence or two."""
+    def in_words(self, name: str) -> tuple[str, ...]:
+        """What is known of a model's drift, and of its canary's, a line each."""
         known = self.models[name]
+        beside = known.beside.report
+        lines = [] if beside is None else [f"The canary's predictions beside the stable's: {beside.why}"]
         if not known.reports:
-            return f"Drift: {known.reason}"
+            return f"Drift: {known.reason}", *lines
         worst = min(known.reports.values(), key=lambda seen: _ORDER[seen.report.verdict])
-        return f"Drift of {worst.signal} in the last {worst.window.kind.word}: {worst.report.why}"
+        return f"Drift of {worst.signal} in the last {worst.window.kind.word}: {worst.report.why}", *lines
 
     # --- Reading -----------------------------------------------------------------------------------------------------
     def _counted_seats(self) -> Iterator[Seat]:
@@ -208,6 +224,24 @@ class DriftWatch:
                 known.signals = signals_of(baseline)
             except ValueError as error:
                 known.reason = str(error)
+            self._take_up(name, known)
+
+    def _take_up(self, name: str, known: ModelDrift) -> None:
+        """What the last control process has left of this stable: what its windows said, and which alarms stand."""
+        for signal in known.signals:
+            for kind in WindowKind:
+                data = self.book.state(name, known.digest, report_key(signal.name, kind.word))
+                window = self.book.latest(name, known.digest, kind)
+                if data is None or window is None or self._policy.response(signal.name) is Response.OFF:
+                    continue
+                try:
+                    limits = limits_of(self._settings, kind)
+                    known.take_up(report_from_bytes(data, signal, known.digest, window, limits))
+                except BadReport as error:
+                    log.info("the next %s says what the last one said: %s", kind.word, error)
+            if known.drifting(signal.name):
+                self._responder.take_up(name, signal.name)
+                self._tell_standing(name, signal.name)
 
     # --- Judging -----------------------------------------------------------------------------------------------------
     def _judged(self, closed: Closed) -> Iterator[tuple[str, Seen]]:
@@ -219,65 +253,64 @@ class DriftWatch:
             if self._policy.response(signal.name) is not Response.OFF:
                 seen = self._judge.judge(closed, signal)
                 known.note(seen)
+                last = LastReport(seen, known.standing.get((signal.name, closed.window.kind), 0))
+                key = report_key(signal.name, closed.window.kind.word)
+                self.book.keep_state(name, digest, key, report_to_bytes(last))
                 yield name, seen
+
+    async def _look_beside(self, name: str, known: ModelDrift) -> PairSeen:
+        if name not in self._names.values() or self._policy.response(CANARY) is Response.OFF:
+            return PairSeen(reason="It is switched off: drift.canary.")
+        canary = self._driver.state(name).canary
+        found = None if canary is None else self._baselines.known.get(canary.artifact.digest)
+        has_baseline = isinstance(found, ArtifactBaseline)
+        return await self._canaries.look(
+            name, known.baseline, known.signals, has_baseline, self.book, self._now_ns()
+        )
 
     # --- Telling -----------------------------------------------------------------------------------------------------
     async def _respond(self, name: str, seen: Seen) -> None:
         """What the policy asks for."""
-        drifted = seen.report.verdict is Verdict.DRIFT
-        signal = f"{name}/{seen.signal}"
-        now_s = self._now_ns() / 1e9
-        own = [Taken(seen.signal, one.response, one.at_s) for one in self._taken if one.signal == signal]
-        asked = decide(self._policy, seen.signal, drifted, now_s, own)
-        if asked.response is not Response.OFF:
-            self._taken = [*self._taken[-TAKEN_MAX:], Taken(signal, asked.response, now_s)]
-            text = f"{seen.signal} have drifted in the last {seen.window.kind.word}. {seen.report.why} {asked.why}"
-            self._driver.events.append("drift", text, model=name, detail=_detail(seen))
-        # A cool-down is for telling: a plan that begins while drift stands waits, too.
-        if drifted and self._policy.response(seen.signal) >= Response.HOLD and not self._policy.dry_run:
-            await self._hold(name, f"{seen.signal} have drifted. {seen.report.why}")
-        # Without a figure: an alert whose text changes with each window would be told anew each time.
-        lengths = " and the ".join(kind.word for kind in self.models[name].drifting(seen.signal))
-        alert = f"they have drifted, by the {lengths}. `roost drift {name}` shows which and how far"
-        self._driver.alert(_alert_key(name, seen.signal), alert if lengths else None)
+        if seen.report.verdict is Verdict.DRIFT:
+            text = f"{seen.signal} have drifted in the last {seen.window.kind.word}. {seen.report.why}"
+            why = f"{seen.signal} have drifted. {seen.report.why}"
+            await self._responder.respond(Finding(name, seen.signal, text, why, _detail(seen), seen.digest))
+        self._tell_standing(name, seen.signal)
 
-    async def _hold(self, name: str, why: str) -> None:
-        """The plan of a rollout waits, until somebody resumes it; once resumed, it is not made to wait again."""
-        canary = self._driver.state(name).canary
-        if canary is None or self._held.get(name) == canary.id:
-            return
-        self._held[name] = canary.id
-        now_ns, at_utc = self._driver.now()
-        request = events.Pause(now_ns=now_ns, at_utc=at_utc, operator=OPERATOR, reason=why[:400], request_id="")
-        try:
-            await self._driver.apply(name, request)
-        except Refused as refusal:
-            log.info("no plan to hold: %s", refusal, extra={"fields": {"model": name}})
+    def _tell_standing(self, name: str, signal: str) -> None:
+        lengths = " and the ".join(kind.word for kind in self.models[name].drifting(signal))
+        alert = f"they have drifted, by the {lengths}. `roost drift {name}` shows which and how far"
+        self._responder.alert(name, signal, alert if lengths else None)
+
+    async def _respond_beside(self, name: str, seen: PairSeen) -> None:
+        """The same for what only the canary shows."""
+        report = seen.report
+        differs = report is not None and report.whose is Whose.MODEL
+        if differs:
+            assert report is not None and seen.canary is not None
+            why = f"The predictions of version {seen.canary.version} differ from its stable's. {report.why}"
+            detail = {"signal": CANARY, "digest": seen.canary.digest, **_shortened(report.to_dict())}
+            if seen.taken_up:
+                self._responder.take_up(name, CANARY, seen.canary.digest)
+            stable = self.models[name].digest
+            await self._responder.respond(Finding(name, CANARY, why, why, detail, stable, seen.canary.digest))
+        alert = f"its predictions differ from the stable's beside it. `roost drift {name}` shows which and how far"
+        self._responder.alert(name, CANARY, alert if differs else None)
 
     def _tell_over(self, name: str) -> None:
         for signal in self._policy.responses:
-            self._driver.alert(_alert_key(name, signal), None)
-
-
-def policy_of(settings: DriftSettings) -> DriftPolicy:
-    """What the settings ask for."""
-    responses: Mapping[str, Response] = {
-        "inputs": response_of(settings.inputs), "predictions": response_of(settings.predictions),
-    }  # fmt: skip
-    return DriftPolicy(responses, cool_down_s=settings.cool_down_s, dry_run=settings.dry_run)
+            self._responder.alert(name, signal, None)
 
 
 _ORDER: Final = {Verdict.DRIFT: 0, Verdict.QUIET: 1, Verdict.NOT_ENOUGH: 2}
 
 
-def _alert_key(name: str, signal: str) -> str:
-    return f"{ALERT_PREFIX}{name}: {signal}"
-
-
 def _detail(seen: Seen) -> dict[str, object]:
     """Of an event, which is kept and posted: of a wide model those features that are of concern."""
-    report = seen.report.to_dict()
+    return {"signal": seen.signal, "window": seen.window.kind.word, **_shortened(seen.report.to_dict())}
+
+
+def _shortened(report: dict[str, Any]) -> dict[str, object]:
     features = report["features"]
-    report["features"] = features[:FEATURES_TOLD]
-    left_out = len(features) - len(report["features"])
-    return {"signal": seen.signal, "window": seen.window.kind.word, "report": report, "features_left_out": left_out}
+    shown = features[:FEATURES_TOLD]
+    return {"report": {**report, "features": shown}, "features_left_out": len(features) - len(shown)}

@@ -7,6 +7,7 @@ import math
 from native.drift.program import rows_between
 from protos.roost.v1 import admin_pb2
 from server.control.drift.baselines import ArtifactBaseline
+from server.control.drift.canary_watch import PairSeen
 from server.control.drift.judging import Seen
 from server.control.drift.watching import DriftWatch
 from server.control.drift.windows import Counts, WindowKind
@@ -26,6 +27,7 @@ def drift_reply(
         reply.artifact.CopyFrom(admin_pb2.Artifact(version=stable.version, digest=stable.digest))
     for seen in known.reports.values():
         reply.windows.append(_window(seen))
+    reply.canary.CopyFrom(_canary(known.beside))
     if known.baseline is not None:
         reply.rows_between = rows_between(len(known.baseline.features))
         window = None if counts_of is None else drift.book.latest(name, known.digest, counts_of)
@@ -64,6 +66,29 @@ def _feature(feature: FeatureDrift) -> admin_pb2.FeatureDrift:
         log_e=feature.log_e,
         moved=feature.moved,
     )
+
+
+def _canary(seen: PairSeen) -> admin_pb2.CanaryDrift:
+    canary, report = seen.canary, seen.report
+    found = admin_pb2.CanaryDrift(reason=seen.reason)
+    if canary is not None:
+        found.artifact.CopyFrom(admin_pb2.Artifact(version=canary.version, digest=canary.digest))
+    if report is None:
+        return found
+    found.whose, found.why = report.whose.value, report.why
+    found.canary_rows, found.stable_rows = round(report.canary_rows), round(report.stable_rows)
+    found.log_e, found.log_threshold = report.log_e, -math.log(report.limits.alpha)
+    for feature in report.features:
+        found.features.add(
+            name=feature.name,
+            psi=feature.psi,
+            psi_debiased=feature.psi0,
+            standard_error=feature.standard_error,
+            phi=feature.phi,
+            log_e=feature.log_e,
+            moved=feature.named and feature.practical,
+        )
+    return found
 
 
 def _add_counts(reply: admin_pb2.GetDriftReply, baseline: ArtifactBaseline, counts: Counts) -> None:

@@ -133,7 +133,7 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
         current = self._driver.looks.get(name)
         if current is not None and is_compared(model):
             words += what_would_change_it(current.evidence, current.judgement.policy)
-        words += [self._drift.in_words(name)]
+        words += self._drift.in_words(name)
         words += [f"{key}: {text}" for key, text in self._driver.alerts.items()]
         return admin_pb2.ExplainReply(model=name, words=words)
 

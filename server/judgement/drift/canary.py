@@ -8,9 +8,11 @@ Of n rows in a bin k are the canary's. As long as the model does not matter that
 whatever the population does and however it moves. The bet is on shares that differ from bin to bin: each beta-binomial
 around the weight, with concentrations from near to far, against the one share that fits best,
     e = mean over c of prod_b BB(k_b; n_b, c pi, c (1 - pi)) / max over s of s^K (1 - s)^(N - K).
-The maximum makes it one for any share that the canary really got (calls that were shed, a weight that is met on
-average): Wasserman, Ramdas & Balakrishnan, *Universal inference*, PNAS 2020. It conditions on the bin as the test of
-events does in `sequential`: Lindon & Malek, 2022. For independent rows it holds at every look, for ever.
+The maximum makes it one for any share that the canary really got, as long as that does not hang on what the rows are:
+Wasserman, Ramdas & Balakrishnan, *Universal inference*, PNAS 2020. It conditions on the bin as the test of events does
+in `sequential`: Lindon & Malek, 2022. For independent rows it holds at every look, for ever. A canary whose calls are
+shed in those hours in which the population is another one sees another population: then only `tau` stands between it
+and an alarm. So do callers that choose their version, and where they may nothing is compared.
 
 Rows of a key go to one arm, and a key that comes again brings nothing new. So counts are those of all windows of one
 weight together, divided by phi of their buckets by key, which grows as the same keys come back.
@@ -22,7 +24,7 @@ most alpha.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
@@ -161,11 +163,13 @@ class _Epoch:
 
 def compare(reference: Reference, epochs: Sequence[EpochPair], limits: PairLimits) -> PairReport:
     """What the rollout's rows say so far. epochs: one for each weight that stood, in order; reference: for its bins."""
-    telling = [
-        epoch
-        for pair in epochs
-        if 0 < pair.canary_weight_ppm < PPM and (epoch := _epoch(reference, pair, limits.rows_min)) is not None
-    ]
+    split = [pair for pair in epochs if 0 < pair.canary_weight_ppm < PPM]
+    by_place = {
+        place: epoch
+        for place, pair in enumerate(split, start=1)
+        if (epoch := _epoch(reference, pair, limits.rows_min)) is not None
+    }
+    telling = list(by_place.values())
     if not telling:
         return PairReport(
             Whose.NOT_ENOUGH,
@@ -176,7 +180,7 @@ def compare(reference: Reference, epochs: Sequence[EpochPair], limits: PairLimit
             0.0,
             (),
         )
-    log_e = _over_epochs([epoch.log_e for epoch in telling])
+    log_e = _over_epochs({place: epoch.log_e for place, epoch in by_place.items()})
     together = log_weighted_mean(log_e, reference.weights)
     best = max(telling, key=lambda epoch: log_weighted_mean(epoch.log_e, reference.weights))
     features = _features(reference, best, log_e, limits)
@@ -225,10 +229,14 @@ def _epoch(reference: Reference, pair: EpochPair, rows_min: int) -> _Epoch | Non
     return _Epoch(pair, sums[0], sums[1], phi, log_e)
 
 
-def _over_epochs(logs: Sequence[Floats]) -> Floats:
-    """ln of sum E_j/(j (j + 1)), what is not spent yet counted as 1. float64[F]."""
-    shared = [log_e - math.log(j * (j + 1)) for j, log_e in enumerate(logs, start=1)]
-    unspent = np.full_like(logs[0], -math.log(len(logs) + 1))
+def _over_epochs(logs: Mapping[int, Floats]) -> Floats:
+    """ln of sum E_j/(j (j + 1)), by the places of the weights that say something; the others' count as 1. float64[F].
+
+    A place is a weight's for good, whenever it has rows enough: or the bet would hang on what was seen.
+    """
+    shared = [log_e - math.log(j * (j + 1)) for j, log_e in logs.items()]
+    left = 1.0 - math.fsum(1.0 / (j * (j + 1)) for j in logs)
+    unspent = np.full_like(shared[0], math.log(left))
     return np.asarray(np.logaddexp.reduce([*shared, unspent], axis=0))
 
 

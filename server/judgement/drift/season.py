@@ -2,7 +2,8 @@
 
 Minutes and hours are compared with it, since what is usual at night is drift by day; days and weeks, which hold the
 whole of a season, with the training reference. Used by control and the replay: one season for each signal. Pure values.
-Always: a window is judged before it is learnt; one that drifts, or that says nothing, is not learnt.
+Always: a window is judged before it is learnt; one that drifts, or that says nothing, is not learnt; it touches one
+hour, so that each is kept by itself: what a minute writes is one array and not 168.
 
 **Shrinking.** The hour's counts are mixed with the training reference, as if with 1,000 rows of it, or with fewer where
 the hour plainly differs: with (B - 1)/PSI0, the concentration of a Dirichlet that strays as far as this hour does
@@ -27,7 +28,8 @@ from server.judgement.drift.state import SignalState
 from server.judgement.drift.state_bytes import BadState, pack, unpack
 from server.judgement.drift.window import Window
 
-KIND: Final = 2
+KIND_WHOLE: Final = 2
+KIND_HOUR: Final = 3
 PRIOR_ROWS: Final = 1000.0
 HALF_LIFE_WEEKS: Final = 4.0
 HOUR_S: Final = 3600.0
@@ -58,26 +60,35 @@ class Season:
     def learnt(self, hour: int, effective_counts: Floats, window_s: float) -> Season:
         """With a window's rows more. What was known fades by half in HALF_LIFE_WEEKS visits of the whole hour."""
         fade = 0.5 ** (min(window_s / HOUR_S, 1.0) / HALF_LIFE_WEEKS)
-        here = _checked(hour)
-        return Season((*self.hours[:here], self.hours[here] * fade + effective_counts, *self.hours[here + 1 :]))
+        return self.with_hour(hour, self.hours[_checked(hour)] * fade + effective_counts)
 
-    def to_bytes(self, training: Reference) -> bytes:
-        return pack(KIND, training.digest, self.hours)
+    def with_hour(self, hour: int, counts: Floats) -> Season:
+        """The same but for this hour, of which `counts` are known."""
+        here = _checked(hour)
+        return Season((*self.hours[:here], counts, *self.hours[here + 1 :]))
+
+    def hour_to_bytes(self, training: Reference, hour: int) -> bytes:
+        """What is known of one hour, for `hour_from_bytes`."""
+        return pack(KIND_HOUR, training.digest, [self.hours[_checked(hour)]])
 
 
 def beginning(training: Reference) -> Season:
     """What the reference knows of its hours; nothing where it has no times."""
     if training.by_hour is None:
-        return Season(tuple(np.zeros(training.layout.bins) for _ in range(HOURS_OF_WEEK)))
+        return Season((np.zeros(training.layout.bins),) * HOURS_OF_WEEK)
     return Season(tuple(training.by_hour))
 
 
+def hour_from_bytes(data: bytes, training: Reference) -> Floats:
+    """What `Season.hour_to_bytes` wrote for a reference of the same bins. Raises BadState."""
+    (counts,) = unpack(data, KIND_HOUR, training.digest, [training.layout.bins])
+    return _known(counts)
+
+
 def season_from_bytes(data: bytes, training: Reference) -> Season:
-    """What `to_bytes` wrote for a reference of the same bins. Raises BadState."""
-    hours = unpack(data, KIND, training.digest, [training.layout.bins] * HOURS_OF_WEEK)
-    if not all(np.isfinite(hour).all() and (hour >= 0).all() for hour in hours):
-        raise BadState("season: expected finite numbers of at least 0, got others. Begin anew")
-    return Season(tuple(hours))
+    """All hours in one, as they were kept before each had a state of its own. Raises BadState."""
+    hours = unpack(data, KIND_WHOLE, training.digest, [training.layout.bins] * HOURS_OF_WEEK)
+    return Season(tuple(_known(counts) for counts in hours))
 
 
 @dataclass(frozen=True)
@@ -126,6 +137,12 @@ def _learnt_of(season: Season, training: Reference, hour: int, tau: float) -> st
     needed = rows_needed(training.layout.widths, tau)
     least = int(np.argmin(rows / np.maximum(needed, 1)))
     return f"{rows[least]:,.0f} of {needed[least]:,} rows"
+
+
+def _known(counts: Floats) -> Floats:
+    if not (np.isfinite(counts).all() and (counts >= 0).all()):
+        raise BadState("season: expected finite numbers of at least 0, got others. Begin anew")
+    return counts
 
 
 def _checked(hour: int) -> int:

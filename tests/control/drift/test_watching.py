@@ -279,6 +279,35 @@ async def test_another_life_of_control_goes_on_where_the_first_was(tmp_path: Pat
         assert seen.report.rows == ROWS_A_SLICE * (SLICES_A_MINUTE + 1), "with what was counted while nobody read"
 
 
+async def test_another_life_of_control_knows_what_was_said_and_does_not_say_it_again(tmp_path: Path) -> None:
+    digest = push(tmp_path / "registry", 1, aliases=("stable",), baseline=baseline())
+    in_cache(tmp_path)
+    clock, plane = Clock(), new_plane(boot=MONDAY)
+    clocks = {"utc_ns": lambda: clock.at_utc_ns, "now_ns": lambda: clock.now_ns}
+    async with serving(settings(tmp_path), plane, digest, drift_clock=clocks) as server:
+        await server.until(lambda: server.digest("stable") == digest)
+        world = Traffic(server, clock)
+        await world.minutes(61, shift=1.0)
+        before = dict(server.drift.models[NAME].reports)
+        alert = server.driver.alerts[f"drift of {NAME}: inputs"]
+        assert len(world.events("drift")) > 0
+        await server.drift.stop()
+    async with serving(settings(tmp_path), plane, digest, drift_clock=clocks) as server:
+        world = Traffic(server, clock)
+        clock.step(SLICE_NS)
+        await server.drift.look()
+        after = server.drift.models[NAME].reports
+        assert after.keys() == before.keys() >= {("inputs", WindowKind.HOUR), ("predictions", WindowKind.MINUTE)}
+        for key, seen in before.items():
+            assert after[key].report.to_dict() == seen.report.to_dict()
+            assert after[key].window.end_utc_ns == seen.window.end_utc_ns
+        assert server.driver.alerts[f"drift of {NAME}: inputs"] == alert
+        await world.minutes(1, shift=1.0)
+        assert world.events("drift") == [], "its cool-down is not over"
+        await world.minutes(QUIET_WINDOWS + 1)
+        assert world.server.drift.models[NAME].drifting("inputs") == (WindowKind.HOUR,), "the minute's is over"
+
+
 async def test_metrics_are_of_every_signal_and_of_few_features_however_wide_the_model_is(tmp_path: Path) -> None:
     one = baseline().inputs[0]
     wide = replace(baseline(), predictions=tuple(replace(one, name=f"y{n}", tensor="y", column=n) for n in range(3)))

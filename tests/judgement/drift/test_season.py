@@ -8,10 +8,17 @@ import pytest
 from server.judgement.drift.judge import judge
 from server.judgement.drift.reference import reference_of
 from server.judgement.drift.report import Verdict
-from server.judgement.drift.season import PRIOR_ROWS, beginning, judge_hour, season_from_bytes
+from server.judgement.drift.season import (
+    KIND_WHOLE,
+    PRIOR_ROWS,
+    beginning,
+    hour_from_bytes,
+    judge_hour,
+    season_from_bytes,
+)
 from server.judgement.drift.state import beginning as state_beginning
 from server.judgement.drift.state import state_from_bytes
-from server.judgement.drift.state_bytes import BadState
+from server.judgement.drift.state_bytes import BadState, pack
 from server.judgement.drift.window import Window
 from tests.judgement.drift.streams import BINS, EQUAL, LIMITS, TILTED, reference, window
 
@@ -100,18 +107,33 @@ def test_a_season_begins_with_what_the_reference_knows_of_its_hours():
     assert not season.enough(of, 21, 0.1)
 
 
-def test_a_season_is_the_same_after_a_restart_and_refuses_what_is_none():
+def test_an_hour_is_the_same_after_a_restart_and_refuses_what_is_none():
     rng, of = np.random.default_rng(5), reference()
     season = learnt(rng, of, 9, NIGHT, windows=3)
-    data = season.to_bytes(of)
+    data = season.hour_to_bytes(of, 9)
+    again = beginning(of).with_hour(9, hour_from_bytes(data, of))
+    assert all((one == other).all() for one, other in zip(season.hours, again.hours, strict=True))
+    assert len(data) < 2 * season.hours[9].nbytes
+    with pytest.raises(BadState, match="expected kind 1, got 3"):
+        state_from_bytes(data, of)
+    with pytest.raises(BadState, match=r"expected \d+ bytes, got \d+"):
+        hour_from_bytes(data[:-8], of)
+    with pytest.raises(BadState, match="expected finite numbers of at least 0"):
+        hour_from_bytes(data[:-8] + np.array([-1.0]).tobytes(), of)
+
+
+def test_hours_that_were_kept_in_one_are_read_still():
+    rng, of = np.random.default_rng(5), reference()
+    season = learnt(rng, of, 9, NIGHT, windows=3)
+    data = pack(KIND_WHOLE, of.digest, season.hours)
     again = season_from_bytes(data, of)
     assert all((one == other).all() for one, other in zip(season.hours, again.hours, strict=True))
-    with pytest.raises(BadState, match="expected kind 1, got 2"):
-        state_from_bytes(data, of)
+    with pytest.raises(BadState, match="expected kind 3, got 2"):
+        hour_from_bytes(data, of)
     with pytest.raises(BadState, match=r"expected \d+ bytes, got \d+"):
         season_from_bytes(data[:-8], of)
     with pytest.raises(BadState, match="expected finite numbers of at least 0"):
-        season_from_bytes(data[:-8] + np.array([-1.0]).tobytes(), of)
+        season_from_bytes(data[:-8] + np.array([np.nan]).tobytes(), of)
 
 
 @pytest.mark.parametrize("hour", [-1, 168])
