@@ -27,12 +27,12 @@ log = logging.getLogger("roost.control")
 
 KEPT_EVERY_NS: Final = 60 * 1_000_000_000
 NO_CANARY: Final = "No canary is on trial."
-CHOSEN: Final = "Callers may choose their version (lifecycle.pin_allowed), which makes an unfair share."
+CHOSEN: Final = "Callers may choose their version (lifecycle.pin_allowed): no fair share of all traffic."
 
 
 @dataclass(frozen=True)
 class PairSeen:
-CHOSEN: Final = "Callers may choose their version (lifecycle.pin_allowed): no fair share of the traffic."
+    """What is known of a canary. reason: why there is no report, or "". taken_up: as another process left it."""
 
     canary: Artifact | None = None
     report: PairReport | None = None
