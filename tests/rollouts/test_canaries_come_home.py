@@ -114,7 +114,7 @@ def test_a_canary_that_goes_bad_after_a_while_goes_home_by_itself(world: World) 
 
 def test_a_canary_that_is_far_too_slow_goes_home_by_itself(world: World) -> None:
     factor = next(factors)
-    canary = world.push(looping(factor, 60_000), factor)
+    canary = world.push(looping(factor, 600_000), factor)
     with world.caller() as caller:
         caller.pace(rate=RATE / 4)
         world.operator.deploy(canary, weight=0.1)
