@@ -72,6 +72,28 @@ def test_a_sample_of_rows_is_never_silent(admin: ScriptedAdmin) -> None:
     assert "One row of 3 is counted" in run(admin.address, "drift", "churn").stdout
 
 
+def test_a_canarys_predictions_are_shown_beside_the_stables(admin: ScriptedAdmin) -> None:
+    artifact = admin_pb2.Artifact(version="4", digest="f" * 64)
+    score = admin_pb2.CanaryFeature(
+        name="score", psi=0.52, psi_debiased=0.2, standard_error=0.03, phi=1.5, log_e=9.0, moved=True
+    )
+    differs = admin_pb2.CanaryDrift(
+        artifact=artifact, whose="model", why="Only the canary shows it.", canary_rows=1200, stable_rows=22800,
+        log_e=9.0, log_threshold=4.6, features=[score],
+    )  # fmt: skip
+    admin.answers["GetDrift"] = reply(window(), canary=differs)
+    lines = [line.strip() for line in run(admin.address, "drift", "churn").stdout.splitlines() if line.strip()]
+    first = lines.index("canary, version 4: predictions beside the stable's, 1,200 rows beside 22,800")
+    assert lines[first + 1] == "the model's: Only the canary shows it."
+    assert re.split(" {2,}", lines[-1]) == ["score", "0.520", "█" * 6, "0.200", "0.030", "1.5", "8.1e+03"]
+    nothing = admin_pb2.CanaryDrift(artifact=artifact, reason="Its bundle has no baseline.")
+    admin.answers["GetDrift"] = reply(reason="No window has ended yet.", canary=nothing)
+    assert run(admin.address, "drift", "churn").stdout == (
+        "churn: No window has ended yet.\n"
+        "canary, version 4: predictions beside the stable's: Its bundle has no baseline.\n"
+    )
+
+
 def test_a_feature_is_drawn_beside_its_reference(admin: ScriptedAdmin) -> None:
     admin.answers["GetDrift"] = reply(window(), counts=[counts(), counts("sex")])
     result = run(admin.address, "drift", "churn", "--feature", "age")

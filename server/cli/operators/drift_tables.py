@@ -71,15 +71,7 @@ def _print_canary(console: Console, canary: admin_pb2.CanaryDrift) -> None:
     for name in ("PSI", "", "less bias", "+-", "a row in", "e-value"):
         table.add_column(name, justify="left" if not name else "right")
     for feature in canary.features[:FEATURES_SHOWN]:
-        cells = (
-            feature.name,
-            f"{feature.psi:.3f}",
-            _bar(feature.psi_debiased / PSI_OF_FULL_BAR),
-            f"{feature.psi_debiased:.3f}",
-            f"{feature.standard_error:.3f}",
-            f"{feature.phi:.1f}",
-            _e_value(feature.log_e),
-        )
+        cells = (*_psi(feature), f"{feature.phi:.1f}", _e_value(feature.log_e))
         table.add_row(*(Text(cell) for cell in cells), style="bold red" if feature.moved else None)
     left = len(canary.features) - FEATURES_SHOWN
     if left > 0:
@@ -124,11 +116,7 @@ def _features(window: admin_pb2.DriftWindow) -> Table:
     table.add_column("weight", justify="right")
     for feature in window.features[:FEATURES_SHOWN]:
         cells = (
-            feature.name,
-            f"{feature.psi:.3f}",
-            _bar(feature.psi_debiased / PSI_OF_FULL_BAR),
-            f"{feature.psi_debiased:.3f}",
-            f"{feature.standard_error:.3f}",
+            *_psi(feature),
             feature.rule_of_thumb,
             f"{feature.effective_rows:,.0f}",
             _e_value(feature.log_e),
@@ -139,6 +127,17 @@ def _features(window: admin_pb2.DriftWindow) -> Table:
     if left > 0:
         table.caption = f"and {left:,} of less concern: --json shows all"
     return table
+
+
+def _psi(feature: admin_pb2.FeatureDrift | admin_pb2.CanaryFeature) -> tuple[str, ...]:
+    """The first five cells: its name, PSI, a bar, PSI less its bias, and by how much that may be off."""
+    return (
+        feature.name,
+        f"{feature.psi:.3f}",
+        _bar(feature.psi_debiased / PSI_OF_FULL_BAR),
+        f"{feature.psi_debiased:.3f}",
+        f"{feature.standard_error:.3f}",
+    )
 
 
 def _bar(share: float) -> str:
