@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -154,6 +155,11 @@ def _check(settings: Settings) -> None:
     ready_file = settings.server.ready_file
     if ready_file is not None and not ready_file.parent.is_dir():
         lines.append(f"server.ready_file: expected a path in a folder that exists, got {str(ready_file)!r}.")
+    if settings.record.share > 0 and find_spec("pyarrow") is None:
+        lines.append(
+            "record.share: expected pyarrow to write the files with, got no such package. Install it, pip install "
+            "'roost-server[baseline]', or record nothing."
+        )
     if lines:
         raise ConfigurationError(lines)
 

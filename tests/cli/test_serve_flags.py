@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from server.cli import serve
 from server.cli.application import app
 from server.cli.ready_file import Addresses, write_ready_file
 from server.version import VERSION
@@ -44,6 +45,17 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments: list[str], line: str) 
     result = CliRunner().invoke(app, ["serve", *arguments])
     assert result.exit_code == 2
     assert result.stderr == f"roost: {line}\n"
+
+
+def test_recording_without_the_library_that_writes_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "find_spec", lambda _name: None)
+    recording = {"ROOST_RECORD__SHARE": "0.1", "ROOST_RECORD__FOLDER": "rows"}
+    result = CliRunner().invoke(app, ["serve", "--onnx", f"m={__file__}"], env=recording)
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "roost: record.share: expected pyarrow to write the files with, got no such package. Install it, pip install "
+        "'roost-server[baseline]', or record nothing.\n"
+    )
 
 
 @pytest.mark.parametrize(
