@@ -103,7 +103,7 @@ class Replay:
             self._slice = following
             self._counter.count(rows.taken(slice(start, stop)))
             self.rows += stop - start
-        self.last_us = int(times_us[-1])
+            self.last_us = int(times_us[stop - 1])
 
     def end(self) -> Iterator[Told]:
         """No more rows: everything is closed as far as it is."""

@@ -113,7 +113,7 @@ class RecordedFiles:
         self._folder = settings.folder
         self._name = name
         self._number = 0
-        self._pending: dict[str, _Pending] = {}
+        self._pending: dict[tuple[str, str], _Pending] = {}  # by model and digest: versions answer side by side
         self._arrow: Any = None
         self._parquet: Any = None
 
@@ -140,33 +140,30 @@ class RecordedFiles:
         arrays: tuple[Array, ...],
     ) -> int:  # fmt: skip
         """Rows of one batch; how many were written to disk for that. Raises what writing raises."""
-        pending = self._pending.get(model)
-        written = 0
-        if pending is not None and pending.layout is not layout:
-            written += self._write(model)  # another version's columns
-            pending = None
+        key, written = (model, answerer.digest), 0
+        pending = self._pending.get(key)
         if pending is None:
-            pending = self._pending[model] = _Pending(layout, time.monotonic(), at_us)
+            pending = self._pending[key] = _Pending(layout, time.monotonic(), at_us)
         place = pending.answerers.setdefault(answerer, len(pending.answerers))
         rows = len(keyed)
         pending.add(Block(np.full(rows, at_us), keyed, hashes, np.full(rows, place, dtype=np.int32), arrays))
         if pending.rows >= self._settings.rows_per_file or pending.rows * layout.row_bytes >= PENDING_BYTES_MAX:
-            written += self._write(model)
+            written += self._write(key)
         return written
 
     def write_due(self) -> int:
         """Writes what has waited for long enough; how many rows."""
         now_s = time.monotonic()
         due = [
-            model
-            for model, pending in self._pending.items()
+            key
+            for key, pending in self._pending.items()
             if now_s - pending.begun_s >= self._settings.seconds_per_file
         ]
-        return sum(self._write(model) for model in due)
+        return sum(self._write(key) for key in due)
 
     def write_all(self) -> int:
         """Writes what there is; how many rows."""
-        return sum(self._write(model) for model in list(self._pending))
+        return sum(self._write(key) for key in list(self._pending))
 
     def tidy(self, more_bytes: int = 0) -> None:
         """Deletes files that are too old, and the oldest until so many bytes more have room. Raises FileTooLarge."""
@@ -185,10 +182,10 @@ class RecordedFiles:
             if now_s - file.written_s > PARTIAL_AGE_S:
                 file.path.unlink(missing_ok=True)
 
-    def _write(self, model: str) -> int:
-        pending = self._pending[model]
+    def _write(self, key: tuple[str, str]) -> int:
+        pending = self._pending[key]
         table = self._table(pending)
-        folder = self._folder / model
+        folder = self._folder / key[0]
         self._folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
         begun = datetime.fromtimestamp(pending.at_us / 1e6, UTC)
@@ -207,7 +204,7 @@ class RecordedFiles:
             partial.unlink(missing_ok=True)
             raise
         self._number += 1
-        del self._pending[model]
+        del self._pending[key]
         return pending.rows
 
     def _table(self, pending: _Pending) -> Any:

@@ -15,6 +15,7 @@ import os
 import queue
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -88,6 +89,11 @@ class Recorder:
         self._waiting.put(None)
         if self._thread.is_alive():
             self._thread.join(CLOSE_WAIT_S)
+        if self._thread.is_alive():
+            self._ended = True  # nobody waits for it any longer, and what it had still to write is lost
+            lost = self._files.rows + sum(len(chunk.keyed) for chunk in self._left())
+            self._counts[RECORDED_LOST] += lost
+            log.error("rows that were chosen are not recorded: the disk is behind", extra={"fields": {"rows": lost}})
 
     # --- On the loop -------------------------------------------------------------------------------------------------
     def offer(self, model: ServedModel, seat: int, arena: int, rows: int) -> None:
@@ -207,13 +213,18 @@ class Recorder:
         if rows:
             self._counts[RECORDED_WRITTEN] += rows
 
+    def _left(self) -> Iterator[Chunk]:
+        """Takes what waits out of the queue."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                chunk = self._waiting.get_nowait()
+                if chunk is not None:
+                    yield chunk
+
     def _stop(self, why: str) -> None:
         """Says it once. Rows in memory are lost; none are taken any more."""
         self._ended = True
-        lost = self._files.rows
-        while not self._waiting.empty():
-            chunk = self._waiting.get()
-            lost += 0 if chunk is None else len(chunk.keyed)
+        lost = self._files.rows + sum(len(chunk.keyed) for chunk in self._left())
         self._counts[RECORDED_LOST] += lost
         fields = {"folder": str(self._settings.folder), "rows_lost": lost}
         log.error("recording has stopped, and serving goes on: %s", why, extra={"fields": fields})

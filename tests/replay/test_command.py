@@ -88,6 +88,7 @@ def test_the_document_has_the_timeline_the_totals_and_the_alarms(bundle: Path, r
 def test_it_stops_at_the_first_alarm_where_it_is_told_to(bundle: Path, rows: Path) -> None:
     whole = roost(bundle, rows, "--time", "at", *OFF, "--json").document()
     found = roost(bundle, rows, "--time", "at", *OFF, "--until-first", "--json").document()
+    assert found["end_utc"] > found["start_utc"]
     assert found["first_alarm"] == whole["first_alarm"]
     assert len(found["asked"]) == 1
     assert found["totals"][0]["windows"] < whole["totals"][0]["windows"]

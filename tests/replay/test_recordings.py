@@ -130,8 +130,11 @@ def test_versions_with_other_columns_are_in_files_of_their_own(known: Subject, t
     files = files_in(tmp_path)
     first, second = layout_of(known), layout_of(known, "weight")
     add(files, first, normal(5, 1), digest="a" * 64)
-    assert add(files, second, normal(7, 1), digest="b" * 64) == 5
-    assert files.write_all() == 7
+    for _ in range(3):  # side by side, as a stable and its canary answer
+        assert add(files, second, normal(7, 1), digest="b" * 64) == 0
+        assert add(files, first, normal(5, 1), digest="a" * 64) == 0
+    assert files.write_all() == 4 * 5 + 3 * 7
+    assert len(list((tmp_path / NAME).iterdir())) == 2
     names = {len(pq.read_table(path).column_names) for path in (tmp_path / NAME).iterdir()}
     assert names == {len(OWN_COLUMNS) + 8, len(OWN_COLUMNS) + 7}
 

@@ -20,7 +20,7 @@ PSI_OF_FULL_BAR: Final = 0.4
 FEATURES_SHOWN: Final = 20
 STYLES: Final = {"drift": "bold red", "quiet": "green", "not_enough": "yellow"}
 E_SHOWN_MAX: Final = 1e6
-WHOSE: Final = {"model": "the model's", "same": "no difference", "not_enough": "not enough"}
+WHOSE: Final = {"model": "the model's", "same": "no large difference", "not_enough": "not enough"}
 WHOSE_STYLES: Final = {"model": "bold red", "same": "green", "not_enough": "yellow"}
 
 
@@ -85,8 +85,12 @@ def print_feature(reply: admin_pb2.GetDriftReply, name: str, length: str) -> boo
     if not found and reply.reason:
         print(f"roost: {reply.model}: {reply.reason}", file=sys.stderr)
         return False
+    if not found and not reply.counts:
+        others = " or ".join(f"--window {one}" for one in dict.fromkeys(window.length for window in reply.windows))
+        print(f"roost: {reply.model}: no whole {length} yet. Ask for {others}.", file=sys.stderr)
+        return False
     if not found:
-        known = ", ".join(counts.name for counts in reply.counts) or f"none: no whole {length} yet"
+        known = ", ".join(counts.name for counts in reply.counts)
         print(f"roost: feature: expected one of {known}, got {name!r}. See roost drift.", file=sys.stderr)
         return False
     for counts in found:

@@ -125,10 +125,14 @@ def drift(
 
     request = admin_pb2.GetDriftRequest(model=model, counts_of=window.value if feature or look.as_json else "")
     with connected(look) as port:
+        shown: bytes | None = None
         try:
             while True:
                 reply = port.ask("GetDrift", request)
-                if look.as_json:
+                before, shown = shown, _ended(reply)
+                if before == shown:
+                    pass  # no window has ended since
+                elif look.as_json:
                     print_json(document(reply))
                 elif feature:
                     if not print_feature(reply, feature, window.value):
@@ -224,3 +228,14 @@ def _print_event(event: Any, as_json: bool) -> None:
 
 
 COMMANDS = (status, evidence, explain, drift, events)
+
+
+def _ended(reply: Any) -> bytes:
+    """What is told anew once a window has ended, or the canary's verdict is another: not each of its rows."""
+    known = type(reply)()
+    known.CopyFrom(reply)
+    del known.counts[:]
+    whose, reason = known.canary.whose, known.canary.reason
+    known.canary.Clear()
+    known.canary.whose, known.canary.reason = whose, reason
+    return bytes(known.SerializeToString(deterministic=True))

@@ -70,8 +70,8 @@ def drift_families(drift: DriftWatch) -> Iterator[Metric]:
         "Logarithm of the canary's e-value beside its stable, as a share of what an alarm needs",
         labels=["model"],
     )
-    for name, known in drift.models.items():
-        beside = known.beside.report
+    for name in drift.models:
+        beside = drift.beside(name).report
         if beside is not None:
             for whose in Whose:
                 differs.add_metric([name, whose.value], int(beside.whose is whose))

@@ -182,10 +182,17 @@ class DriftWatch:
         self.book.save()
         self._driver.alert("drift", self.book.trouble)
 
+    def beside(self, name: str) -> PairSeen:
+        """What is known of the canary that there is now."""
+        seen, canary = self.models[name].beside, self._driver.state(name).canary
+        if seen.canary is not None and (canary is None or canary.artifact.digest != seen.canary.digest):
+            return PairSeen()
+        return seen
+
     def in_words(self, name: str) -> tuple[str, ...]:
         """What is known of a model's drift, and of its canary's, a line each."""
         known = self.models[name]
-        beside = known.beside.report
+        beside = self.beside(name).report
         lines = [] if beside is None else [f"The canary's predictions beside the stable's: {beside.why}"]
         if not known.reports:
             return f"Drift: {known.reason}", *lines

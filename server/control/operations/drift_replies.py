@@ -27,7 +27,7 @@ def drift_reply(
         reply.artifact.CopyFrom(admin_pb2.Artifact(version=stable.version, digest=stable.digest))
     for seen in known.reports.values():
         reply.windows.append(_window(seen))
-    reply.canary.CopyFrom(_canary(known.beside))
+    reply.canary.CopyFrom(_canary(drift.beside(name)))
     if known.baseline is not None:
         reply.rows_between = rows_between(len(known.baseline.features))
         window = None if counts_of is None else drift.book.latest(name, known.digest, counts_of)

@@ -191,7 +191,11 @@ def compare(reference: Reference, epochs: Sequence[EpochPair], limits: PairLimit
         whose, why = Whose.MODEL, f"Only the canary shows it, so it is the model's: {names}."
     elif together >= at:
         whose = Whose.SAME
-        why = f"The canary differs from the stable beside it by less than a PSI of {limits.tau:g}."
+        most = max(features, key=lambda feature: feature.psi0)
+        why = (
+            f"The canary differs from the stable beside it, but not surely by a PSI of more than {limits.tau:g}: "
+            f"{most.name} by {most.psi0:.2g}, give or take {most.standard_error:.2g}."
+        )
     else:
         whose, why = Whose.SAME, "The canary does as the stable beside it. What both show is the population's."
     rows = [sum(float(arm.max()) for arm in arms) for arms in _rows(reference, telling)]

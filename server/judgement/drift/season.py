@@ -136,7 +136,7 @@ def _learnt_of(season: Season, training: Reference, hour: int, tau: float) -> st
     rows = training.layout.sum(season.hours[hour])
     needed = rows_needed(training.layout.widths, tau)
     least = int(np.argmin(rows / np.maximum(needed, 1)))
-    return f"{rows[least]:,.0f} of {needed[least]:,} rows"
+    return f"{rows[least]:,.0f} of the {needed[least]:,} rows that it needs were known before this window"
 
 
 def _known(counts: Floats) -> Floats:

@@ -195,6 +195,17 @@ async def test_it_stays_in_a_dry_run_while_frozen_and_where_rollbacks_are_off(tm
         assert len(world.events()) == 1
 
 
+async def test_a_canary_that_was_promoted_is_none_any_more_at_once(tmp_path: Path) -> None:
+    async with rollout(tmp_path) as world:
+        await world.deploy()
+        await world.slices(3)
+        assert (await world.reply()).whose == "same"
+        await world.server.stub.Promote(admin_pb2.PromoteRequest(operation=operation(), model=NAME))
+        await world.server.until(lambda: world.server.driver.state(NAME).canary is None)
+        reply = await world.reply()
+        assert (reply.reason, reply.whose, reply.HasField("artifact")) == ("No canary is on trial.", "", False)
+
+
 async def test_a_canary_without_a_baseline_says_so(tmp_path: Path) -> None:
     async with rollout(tmp_path, canarys=False) as world:
         await world.deploy()

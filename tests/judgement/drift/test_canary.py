@@ -72,7 +72,11 @@ def test_a_difference_too_small_to_matter_is_told_and_not_called_the_model_s():
     found = compare(of, [pair(rng, small, rows=40_000)], PairLimits())
     assert found.whose is Whose.SAME
     assert found.log_e > math.log(100)
-    assert found.why == "The canary differs from the stable beside it by less than a PSI of 0.1."
+    most = max(found.features, key=lambda feature: feature.psi0)
+    assert found.why == (
+        "The canary differs from the stable beside it, but not surely by a PSI of more than 0.1: "
+        f"{most.name} by {most.psi0:.2g}, give or take {most.standard_error:.2g}."
+    )
 
 
 def test_the_bet_on_the_split_is_the_ratio_of_its_formula():

@@ -40,8 +40,11 @@ def test_an_hour_that_is_not_known_is_learnt_and_not_judged_and_then_it_is_judge
         season, state = found.season, found.judged.state
         seen.append(found.judged.report)
     assert seen[0].verdict is Verdict.NOT_ENOUGH
-    assert seen[0].why == "Still learning what is usual at this hour of the week: 0 of 700 rows."
-    assert seen[3].why == "Still learning what is usual at this hour of the week: 438 of 700 rows."
+    for place, rows in ((0, 0), (3, 438)):
+        assert seen[place].why == (
+            f"Still learning what is usual at this hour of the week: {rows} of the 700 rows that it needs were known "
+            "before this window."
+        )
     assert [report.verdict for report in seen[6:]] == [Verdict.QUIET] * 34
 
 
