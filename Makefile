@@ -84,13 +84,12 @@ test: setup  ## run the test suite (TESTS=folder for a part of it)
 	@# Kernels first: compiling them takes a minute, which is no test's to wait for.
 	$(BIN)/python -m server.cli warm
 	@# Exit 5 is "nothing of this kind there", which TESTS may well have asked for. Those that mostly wait for a minute
-	@# of the clock to end run beside the others, and are told of when they have ended. Three at once on two cores: tests wait
-	@# for processes to start for much of their time.
+	@# of the clock to end run beside the others, and are told of when they have ended.
 	@mkdir -p build; \
 	$(BIN)/python -m pytest -q -m 'patient and not slow' $(TESTS) >build/patient-tests.log 2>&1 & patient=$$!; \
 	trap 'kill $$patient 2>/dev/null' EXIT; trap 'exit 130' INT TERM; \
-	echo "$(BIN)/python -m pytest -q -n 3 --dist loadfile -m 'not slow and not alone and not patient' $(TESTS)"; \
-	$(BIN)/python -m pytest -q -n 3 --dist loadfile -m 'not slow and not alone and not patient' $(TESTS); others=$$?; \
+	echo "$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not slow and not alone and not patient' $(TESTS)"; \
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not slow and not alone and not patient' $(TESTS); others=$$?; \
 	wait $$patient; waited=$$?; \
 	echo "$(BIN)/python -m pytest -q -m 'patient and not slow' $(TESTS)"; cat build/patient-tests.log; \
 	for code in $$others $$waited; do [ $$code -eq 0 ] || [ $$code -eq 5 ] || exit 1; done

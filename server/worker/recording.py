@@ -38,7 +38,7 @@ Words = npt.NDArray[np.int64]
 
 NICENESS: Final = 15
 WAITING_BYTES_MAX: Final = 32 << 20
-CLOSE_WAIT_S: Final = 5.0
+CLOSE_WAIT_S: Final = 15.0  # its thread gives way to all others, and may have its library to load still
 TIDY_S: Final = 600.0
 TELL_S: Final = 60.0
 NS_PER_US: Final = 1000

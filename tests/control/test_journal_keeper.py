@@ -235,6 +235,7 @@ async def test_a_journal_that_cannot_be_read_at_the_start_is_not_taken_for_an_em
         assert world.entries()[-1]["kind"] == "rolled_back"
         assert "journal" not in driver.alerts
         assert held(server) == 0
+        await server.until(lambda: "the-id" in dict(driver.requests_done))
         assert (await deploy(server, "the-id")).replayed, "what was done before is remembered"
 
 
