@@ -7,126 +7,38 @@ made and tested from it. Always: what the object holds is within the ranges belo
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, get_args
+from typing import Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from registry_client.names import ALIAS, MODEL_NAME, VERSION
 from server import webhook_url
+from server.addresses import ADDRESS_ALLOWED, is_loopback
+from server.settings_values import (
+    MODEL_NAME_ALLOWED,
+    MODEL_REFERENCE_ALLOWED,
+    TRACKING_URI_ALLOWED,
+    VARIABLE_ALLOWED,
+    WEBHOOK_KINDS,
+    Address,
+    AdminAddress,
+    HomePath,
+    ModelName,
+    ModelReference,
+    Names,
+    VariableName,
+    WebhookKinds,
+    WebhookUrl,
+    described,
+    within,
+)
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 GIB: Final = 1024 * MIB
 MODELS_MAX: Final = 64  # routes in the plane
 WEBHOOKS_MAX: Final = 16  # a task, a thread and a label of metrics each
-
-LOOPBACK_NAMES: Final = ("localhost", "ip6-localhost")
-MODEL_REFERENCE: Final = re.compile(f"@(?:{ALIAS.pattern})|{VERSION.pattern}")
-
-ADDRESS_ALLOWED: Final = "host:port, port 0 to 65535"
-MODEL_NAME_ALLOWED: Final = "1 to 100 letters, digits, `.`, `_` or `-`, the first a letter or a digit"
-TRACKING_URI_ALLOWED: Final = "a URI like `sqlite:///mlflow.db` or `http://host:5000`"
-MODEL_REFERENCE_ALLOWED: Final = "`@` and an alias, or a version's number"
-VARIABLE_ALLOWED: Final = "an environment variable's name"
-
-WebhookKind = Literal["rollback", "promote", "quarantine", "incident", "alert", "drift"]
-WEBHOOK_KINDS: Final[tuple[WebhookKind, ...]] = get_args(WebhookKind)
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Host and port of "host:port". An IPv6 host is written in brackets: "[::1]:8001"."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"expected {ADDRESS_ALLOWED}, got {address!r}")
-    bracketed = host.startswith("[") and host.endswith("]")
-    if ":" in host and not bracketed:
-        raise ValueError(f"expected {ADDRESS_ALLOWED}, got {address!r}. Write an IPv6 host in brackets, as [::1]:8001")
-    return (host[1:-1] if bracketed else host), int(port)
-
-
-def join_address(host: str, port: int) -> str:
-    """The opposite of `split_address`."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def is_loopback(host: str) -> bool:
-    """True where only this machine can reach the host. Names other than localhost are not looked up: False."""
-    if host in LOOPBACK_NAMES:
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _address(value: str) -> str:
-    split_address(value)
-    return value
-
-
-def _admin_address(value: str) -> str:
-    host, _ = split_address(value)
-    if not is_loopback(host):
-        raise ValueError(
-            f"expected a loopback host (127.0.0.1, [::1], localhost), got {value!r}. The admin port asks nobody who "
-            "they are, so that it must not leave this machine; reach it through an SSH tunnel or a port-forward"
-        )
-    return value
-
-
-def _model_name(value: str) -> str:
-    if not MODEL_NAME.fullmatch(value):
-        raise ValueError(f"expected {MODEL_NAME_ALLOWED}, got {value!r}")
-    return value
-
-
-def _model_reference(value: str) -> str:
-    if not MODEL_REFERENCE.fullmatch(value):
-        raise ValueError(f"expected {MODEL_REFERENCE_ALLOWED}, got {value!r}")
-    return value
-
-
-def _variable(value: str) -> str:
-    """The error does not show the value: it may be the secret itself, put into the wrong key."""
-    if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", value, re.ASCII):
-        raise ValueError(f"expected {VARIABLE_ALLOWED}, got another text. The secret itself stands in no setting")
-    return value
-
-
-def _listed(value: object) -> object:
-    """Names as the environment and flags give them: one text, with commas."""
-    return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
-
-
-def _some(value: tuple[WebhookKind, ...]) -> tuple[WebhookKind, ...]:
-    if not value:
-        raise ValueError("expected one kind at least, got none. Remove the webhook instead")
-    return value
-
-
-Address = Annotated[str, AfterValidator(_address)]
-HomePath = Annotated[Path, AfterValidator(Path.expanduser)]
-AdminAddress = Annotated[str, AfterValidator(_admin_address)]
-ModelName = Annotated[str, AfterValidator(_model_name)]
-ModelReference = Annotated[str, AfterValidator(_model_reference)]
-WebhookUrl = Annotated[str, AfterValidator(webhook_url.check_url)]
-WebhookKinds = Annotated[tuple[WebhookKind, ...], AfterValidator(_some)]
-VariableName = Annotated[str, AfterValidator(_variable)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-
-
-def _within(default: float, low: float, high: float, description: str) -> Any:
-    """A number with its default, both bounds allowed."""
-    return Field(default=default, ge=low, le=high, description=description)
-
-
-def _described(default: Any, allowed: str, description: str) -> Any:
-    """A value that is no number: what is allowed is said in words."""
-    return Field(default=default, description=description, json_schema_extra={"allowed": allowed})
 
 
 class Section(BaseModel):
@@ -138,18 +50,18 @@ class Section(BaseModel):
 class ServerSettings(Section):
     """Addresses and processes."""
 
-    listen: Address = _described("127.0.0.1:8001", ADDRESS_ALLOWED, "gRPC predictions")
-    http: Address = _described("127.0.0.1:8002", ADDRESS_ALLOWED, "Metrics, health and the page of drift over HTTP")
-    admin: AdminAddress = _described(
+    listen: Address = described("127.0.0.1:8001", ADDRESS_ALLOWED, "gRPC predictions")
+    http: Address = described("127.0.0.1:8002", ADDRESS_ALLOWED, "Metrics, health and the page of drift over HTTP")
+    admin: AdminAddress = described(
         "127.0.0.1:8003", "loopback " + ADDRESS_ALLOWED, "gRPC for operators; open to this machine only"
     )
-    workers: int = _within(1, 1, 64, "Processes that serve predictions")
+    workers: int = within(1, 1, 64, "Processes that serve predictions")
     listener: Literal["auto", "fast", "grpcio"] = Field(
         default="auto",
         description="`fast` needs libnghttp2, `grpcio` does not; `auto` takes `fast` where it can and warns where not",
     )
-    ready_file: HomePath | None = _described(None, "a path", "JSON with the real addresses, written once all is ready")
-    drain_timeout_s: float = _within(30.0, 0.0, 3600.0, "How long a stop waits for calls in flight")
+    ready_file: HomePath | None = described(None, "a path", "JSON with the real addresses, written once all is ready")
+    drain_timeout_s: float = within(30.0, 0.0, 3600.0, "How long a stop waits for calls in flight")
 
 
 class LogSettings(Section):
@@ -162,53 +74,53 @@ class LogSettings(Section):
 class BatchingSettings(Section):
     """When rows become a batch."""
 
-    max_batch_size: int = _within(1024, 1, 65_536, "Rows in a batch at most")
-    max_queue_delay_us: int = _within(0, 0, 1_000_000, "How long a batch waits for more rows while the runner is free")
-    queue_rows_max: int = _within(65_536, 1, 16_777_216, "Rows that wait; more are refused with RESOURCE_EXHAUSTED")
-    queue_bytes_max: int = _within(
+    max_batch_size: int = within(1024, 1, 65_536, "Rows in a batch at most")
+    max_queue_delay_us: int = within(0, 0, 1_000_000, "How long a batch waits for more rows while the runner is free")
+    queue_rows_max: int = within(65_536, 1, 16_777_216, "Rows that wait; more are refused with RESOURCE_EXHAUSTED")
+    queue_bytes_max: int = within(
         512 * MIB, 1 * MIB, 256 * GIB, "Memory for one model's rows that wait or run; wide rows make smaller batches"
     )
-    inline_cost_us_max: int = _within(2000, 0, 1_000_000, "Dearer batches run in the runner's thread, not on the loop")
+    inline_cost_us_max: int = within(2000, 0, 1_000_000, "Dearer batches run in the runner's thread, not on the loop")
 
 
 class LimitSettings(Section):
     """What one call, one connection and one worker may take."""
 
-    message_bytes_max: int = _within(4 * MIB, 1 * KIB, 1 * GIB, "One gRPC message; a longer one is RESOURCE_EXHAUSTED")
-    connections_max: int = _within(4096, 1, 65_536, "Connections of a worker; one more is closed at once")
-    streams_per_connection_max: int = _within(1024, 1, 65_536, "Calls in flight on a connection")
-    slots_max: int = _within(8192, 1, 1_048_576, "Calls in flight in a worker; more are RESOURCE_EXHAUSTED")
-    header_bytes_max: int = _within(16_384, 1024, 1_048_576, "Decoded headers of one call")
-    headers_max: int = _within(128, 16, 4096, "Headers of one call")
-    reply_bytes_per_connection_max: int = _within(
+    message_bytes_max: int = within(4 * MIB, 1 * KIB, 1 * GIB, "One gRPC message; a longer one is RESOURCE_EXHAUSTED")
+    connections_max: int = within(4096, 1, 65_536, "Connections of a worker; one more is closed at once")
+    streams_per_connection_max: int = within(1024, 1, 65_536, "Calls in flight on a connection")
+    slots_max: int = within(8192, 1, 1_048_576, "Calls in flight in a worker; more are RESOURCE_EXHAUSTED")
+    header_bytes_max: int = within(16_384, 1024, 1_048_576, "Decoded headers of one call")
+    headers_max: int = within(128, 16, 4096, "Headers of one call")
+    reply_bytes_per_connection_max: int = within(
         16 * MIB, 64 * KIB, 1 * GIB, "Replies not read yet; a reader behind by more is cut off"
     )
-    reply_bytes_max: int = _within(256 * MIB, 64 * KIB, 64 * GIB, "Replies not read yet in a worker")
-    assembling_bytes_per_connection_max: int = _within(
+    reply_bytes_max: int = within(256 * MIB, 64 * KIB, 64 * GIB, "Replies not read yet in a worker")
+    assembling_bytes_per_connection_max: int = within(
         16 * MIB, 64 * KIB, 1 * GIB, "Messages not complete yet on a connection"
     )
-    assembling_bytes_max: int = _within(256 * MIB, 64 * KIB, 64 * GIB, "Messages not complete yet in a worker")
-    resets_sent_max: int = _within(1000, 1, 1_000_000, "Streams that a peer makes us reset before it is cut off")
-    outbound_frames_max: int = _within(10_000, 100, 10_000_000, "Frames queued for a peer before it is cut off")
-    empty_data_frames_max: int = _within(1000, 1, 10_000_000, "Empty DATA frames before the peer is cut off")
-    priority_frames_max: int = _within(1000, 1, 10_000_000, "PRIORITY frames before the peer is cut off")
-    settings_ack_timeout_s: float = _within(10.0, 0.1, 600.0, "For a peer to acknowledge SETTINGS")
-    stalled_timeout_s: float = _within(10.0, 0.1, 600.0, "Without progress of a reply or a request begun")
-    connection_age_max_s: float = _within(
+    assembling_bytes_max: int = within(256 * MIB, 64 * KIB, 64 * GIB, "Messages not complete yet in a worker")
+    resets_sent_max: int = within(1000, 1, 1_000_000, "Streams that a peer makes us reset before it is cut off")
+    outbound_frames_max: int = within(10_000, 100, 10_000_000, "Frames queued for a peer before it is cut off")
+    empty_data_frames_max: int = within(1000, 1, 10_000_000, "Empty DATA frames before the peer is cut off")
+    priority_frames_max: int = within(1000, 1, 10_000_000, "PRIORITY frames before the peer is cut off")
+    settings_ack_timeout_s: float = within(10.0, 0.1, 600.0, "For a peer to acknowledge SETTINGS")
+    stalled_timeout_s: float = within(10.0, 0.1, 600.0, "Without progress of a reply or a request begun")
+    connection_age_max_s: float = within(
         0.0, 0.0, 604_800.0, "Then the client is told to reconnect (GOAWAY, jittered); 0 is never"
     )
-    handoffs_max: int = _within(256, 1, 65_536, "Calls with the Python servicers at once; more are RESOURCE_EXHAUSTED")
+    handoffs_max: int = within(256, 1, 65_536, "Calls with the Python servicers at once; more are RESOURCE_EXHAUSTED")
 
 
 class RegistrySettings(Section):
     """Where verified artifacts come from."""
 
-    path: HomePath | None = _described(None, "a path", "A folder registry, for models named by reference")
-    mlflow: str | None = _described(
+    path: HomePath | None = described(None, "a path", "A folder registry, for models named by reference")
+    mlflow: str | None = described(
         None, TRACKING_URI_ALLOWED, "An MLflow registry's tracking URI, in place of a folder registry"
     )
-    cache: HomePath = _described(Path("~/.cache/roost"), "a path", "Verified artifacts, by digest")
-    poll_s: float = _within(
+    cache: HomePath = described(Path("~/.cache/roost"), "a path", "Verified artifacts, by digest")
+    poll_s: float = within(
         5.0, 0.1, 3600.0, "How often the registry is looked at; jittered, and less often while down"
     )
 
@@ -221,23 +133,23 @@ class RegistrySettings(Section):
 class LifecycleSettings(Section):
     """Canaries, promotions and rollbacks, and where they are written down."""
 
-    state: HomePath = _described(
+    state: HomePath = described(
         Path("~/.local/state/roost"), "a path", "Journal and evidence; one server's own, used with a registry only"
     )
-    pin_allowed: bool = _described(False, "True, False", "Whether callers may choose a variant (roost-variant)")
-    auto_rollback: bool = _described(True, "True, False", "Whether a canary that is worse is taken back by itself")
+    pin_allowed: bool = described(False, "True, False", "Whether callers may choose a variant (roost-variant)")
+    auto_rollback: bool = described(True, "True, False", "Whether a canary that is worse is taken back by itself")
 
 
 class JudgementSettings(Section):
     """When a canary is worse than the stable beside it, and when it is not."""
 
-    alpha: float = _within(0.01, 1e-6, 0.2, "Chance that a rollout that is no worse is ever rolled back")
-    beta: float = _within(0.05, 1e-6, 0.5, "Chance that a rollout that is worse is taken for good")
-    margin_worse: float = _within(1.1, 1.0, 10.0, "Odds ratio of failures up to which a canary counts as no worse")
-    margin_not_worse: float = _within(1.25, 1.01, 10.0, "Odds ratio that must be ruled out before a promotion")
-    cap: float = _within(0.001, 1e-6, 0.5, "A rate of failures below which a canary is good whatever the stable's is")
-    look_ms: int = _within(250, 20, 60_000, "How often the counts are looked at")
-    age_limit_ms: int = _within(1000, 1, 600_000, "A request in flight for longer counts as timed out")
+    alpha: float = within(0.01, 1e-6, 0.2, "Chance that a rollout that is no worse is ever rolled back")
+    beta: float = within(0.05, 1e-6, 0.5, "Chance that a rollout that is worse is taken for good")
+    margin_worse: float = within(1.1, 1.0, 10.0, "Odds ratio of failures up to which a canary counts as no worse")
+    margin_not_worse: float = within(1.25, 1.01, 10.0, "Odds ratio that must be ruled out before a promotion")
+    cap: float = within(0.001, 1e-6, 0.5, "A rate of failures below which a canary is good whatever the stable's is")
+    look_ms: int = within(250, 20, 60_000, "How often the counts are looked at")
+    age_limit_ms: int = within(1000, 1, 600_000, "A request in flight for longer counts as timed out")
 
 
 DriftResponse = Literal["off", "alert", "hold", "rollback"]
@@ -246,10 +158,10 @@ DriftResponse = Literal["off", "alert", "hold", "rollback"]
 class DriftSettings(Section):
     """Whether what a model is given, and answers, is still what it was trained on."""
 
-    count: bool = _described(True, "True, False", "Whether rows are counted by bin, for models that have a baseline")
-    days_without_false_alarm: float = _within(90.0, 1.0, 3650.0, "Of one model, on average, for all its detectors")
-    tau: float = _within(0.1, 0.01, 10.0, "PSI that is large enough to matter")
-    rows_min: int = _within(100, 1, 1_000_000, "A window with fewer rows says nothing")
+    count: bool = described(True, "True, False", "Whether rows are counted by bin, for models that have a baseline")
+    days_without_false_alarm: float = within(90.0, 1.0, 3650.0, "Of one model, on average, for all its detectors")
+    tau: float = within(0.1, 0.01, 10.0, "PSI that is large enough to matter")
+    rows_min: int = within(100, 1, 1_000_000, "A window with fewer rows says nothing")
     season: Literal["learn", "off"] = Field(
         default="learn",
         description="Minutes and hours are compared with the same hour of the week, once it is known; or with the "
@@ -266,7 +178,7 @@ class DriftSettings(Section):
     canary: DriftResponse = Field(
         default="hold", description="What follows when only the canary's predictions differ from the stable's beside it"
     )
-    i_know: bool = _described(
+    i_know: bool = described(
         False, "True, False", "Whether traffic may go home for drift that every version sees, for the reason given"
     )
     reason: str = Field(
@@ -275,9 +187,9 @@ class DriftSettings(Section):
         description="Why another version helps when inputs or predictions drift, as the journal shall say",
         json_schema_extra={"allowed": "at most 400 characters"},
     )
-    cool_down_s: float = _within(3600.0, 0.0, 604_800.0, "Between two alerts of the same signal")
-    dry_run: bool = _described(False, "True, False", "Whether what would be done is told only, and nothing is done")
-    export_features: int = _within(
+    cool_down_s: float = within(3600.0, 0.0, 604_800.0, "Between two alerts of the same signal")
+    dry_run: bool = described(False, "True, False", "Whether what would be done is told only, and nothing is done")
+    export_features: int = within(
         50, 0, 4096, "Features of each model and signal whose bins `/metrics` shows, the most important first"
     )
 
@@ -285,26 +197,26 @@ class DriftSettings(Section):
 class TrialSettings(Section):
     """What a new artifact, and a canary's runs, may take."""
 
-    load_timeout_s: float = _within(120.0, 1.0, 3600.0, "For the loader process to try an artifact")
-    memory_bytes_max: int = _within(8 * GIB, 512 * MIB, 1024 * GIB, "Address space of the loader process")
-    worker_memory_bytes_max: int = _within(
+    load_timeout_s: float = within(120.0, 1.0, 3600.0, "For the loader process to try an artifact")
+    memory_bytes_max: int = within(8 * GIB, 512 * MIB, 1024 * GIB, "Address space of the loader process")
+    worker_memory_bytes_max: int = within(
         4 * GIB, 256 * MIB, 1024 * GIB, "Resident memory of a worker, canary included"
     )
-    watchdog_ms: int = _within(1000, 10, 600_000, "A canary's run that is longer, and longer than expected, is ended")
-    watchdog_multiple: float = _within(20.0, 2.0, 1000.0, "How many times its expected time a run may take")
-    watchdog_grace_ms: int = _within(1000, 10, 60_000, "For a run that was ended to end, before the worker is replaced")
+    watchdog_ms: int = within(1000, 10, 600_000, "A canary's run that is longer, and longer than expected, is ended")
+    watchdog_multiple: float = within(20.0, 2.0, 1000.0, "How many times its expected time a run may take")
+    watchdog_grace_ms: int = within(1000, 10, 60_000, "For a run that was ended to end, before the worker is replaced")
 
 
 class RecordSettings(Section):
     """A sample of the rows that are answered, in files, for `roost replay`. Off unless there is a share."""
 
-    share: float = _within(0.0, 0.0, 1.0, "Of the rows that are answered; 0 keeps none, and costs nothing")
-    folder: HomePath | None = _described(None, "a path", "Where the files go, a folder for each model")
-    redact: Names = _described((), "a list of columns, or of tensors for all of theirs", "What is never written")
-    keep_days: float = _within(30.0, 0.001, 3650.0, "Older files are deleted")
-    bytes_max: int = _within(10 * GIB, 1 * MIB, 1 << 50, "Of all files of the folder; over it the oldest are deleted")
-    rows_per_file: int = _within(50_000, 1, 1_000_000, "A file is written when it has so many rows")
-    seconds_per_file: float = _within(300.0, 1.0, 86_400.0, "Or when its first row is so old")
+    share: float = within(0.0, 0.0, 1.0, "Of the rows that are answered; 0 keeps none, and costs nothing")
+    folder: HomePath | None = described(None, "a path", "Where the files go, a folder for each model")
+    redact: Names = described((), "a list of columns, or of tensors for all of theirs", "What is never written")
+    keep_days: float = within(30.0, 0.001, 3650.0, "Older files are deleted")
+    bytes_max: int = within(10 * GIB, 1 * MIB, 1 << 50, "Of all files of the folder; over it the oldest are deleted")
+    rows_per_file: int = within(50_000, 1, 1_000_000, "A file is written when it has so many rows")
+    seconds_per_file: float = within(300.0, 1.0, 86_400.0, "Or when its first row is so old")
 
 
 class WebhookSettings(Section):
@@ -317,20 +229,20 @@ class WebhookSettings(Section):
         description="Where events are posted; no more than its host is ever shown",
         json_schema_extra={"allowed": webhook_url.ALLOWED},
     )
-    events: WebhookKinds = _described(
+    events: WebhookKinds = described(
         WEBHOOK_KINDS, f"a list of {', '.join(WEBHOOK_KINDS)}", "The kinds of events that it gets"
     )
-    secret_file: HomePath | None = _described(None, "a path", "The secret that signs; read at each attempt")
-    secret_variable: VariableName | None = _described(
+    secret_file: HomePath | None = described(None, "a path", "The secret that signs; read at each attempt")
+    secret_variable: VariableName | None = described(
         None, VARIABLE_ALLOWED, "The variable that holds the secret, in place of a file"
     )
-    plain_http_allowed: bool = _described(
+    plain_http_allowed: bool = described(
         False, "True, False", "Whether events may leave this machine unencrypted, to an `http://` address"
     )
-    timeout_s: float = _within(10.0, 0.1, 60.0, "For an attempt, from looking the host up to the answer's headers")
-    attempts_max: int = _within(30, 1, 1000, "Attempts to deliver an event before it is dropped")
-    age_max_s: float = _within(86_400.0, 1.0, 604_800.0, "An event that waits for longer is dropped")
-    queue_max: int = _within(256, 10, 10_000, "Events that wait; over it the oldest of the least important is dropped")
+    timeout_s: float = within(10.0, 0.1, 60.0, "For an attempt, from looking the host up to the answer's headers")
+    attempts_max: int = within(30, 1, 1000, "Attempts to deliver an event before it is dropped")
+    age_max_s: float = within(86_400.0, 1.0, 604_800.0, "An event that waits for longer is dropped")
+    queue_max: int = within(256, 10, 10_000, "Events that wait; over it the oldest of the least important is dropped")
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
@@ -350,8 +262,8 @@ class ModelSettings(Section):
     """A model to serve: an ONNX file, or an artifact of the registry; with neither key @stable, else the newest."""
 
     name: ModelName = Field(description="As clients call it", json_schema_extra={"allowed": MODEL_NAME_ALLOWED})
-    onnx: HomePath | None = _described(None, "a path", "An ONNX file, served as it is, without a registry")
-    reference: ModelReference | None = _described(
+    onnx: HomePath | None = described(None, "a path", "An ONNX file, served as it is, without a registry")
+    reference: ModelReference | None = described(
         None,
         MODEL_REFERENCE_ALLOWED,
         "A version in the registry; without it and `onnx`, `@stable` where the model has it, else the newest",

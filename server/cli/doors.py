@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from native.library import LibraryMissing, find_library, load_library
+from server.addresses import join_address
 from server.cli.configuration import ConfigurationError
 from server.cli.ready_file import Addresses
 from server.cli.sockets import held_port, listening_socket, port_of
-from server.settings import ServerSettings, join_address
+from server.settings import ServerSettings
 
 log = logging.getLogger("roost.parent")
 

@@ -9,8 +9,8 @@ import os
 import socket
 from typing import Final, TypeVar
 
+from server.addresses import join_address, split_address
 from server.cli.configuration import ConfigurationError
-from server.settings import join_address, split_address
 
 BACKLOG: Final = 4096  # the kernel caps it at net.core.somaxconn
 

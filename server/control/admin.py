@@ -16,11 +16,11 @@ from grpc import RpcError, aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from protos.roost.v1 import admin_pb2_grpc
+from server.addresses import join_address
 from server.control.drift.watching import DriftWatch
 from server.control.driver import Driver
 from server.control.operations.servicer import AdminServicer
 from server.control.plane_reader import PlaneReader
-from server.settings import join_address
 
 log = logging.getLogger("roost.control")
 

@@ -26,8 +26,8 @@ from native.cache import KERNEL_CACHE_VARIABLE
 from native.library import LIBRARY_VARIABLE
 from native.ort.library import API_VARIABLE
 from protos.roost.v1 import admin_pb2, admin_pb2_grpc
+from server.addresses import split_address
 from server.drills.model import NAME
-from server.settings import split_address
 
 # -P: not whatever folder called `server` lies where the drill is run.
 ROOST: Final = (sys.executable, "-P", "-m", "server.cli")

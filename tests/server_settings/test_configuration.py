@@ -9,9 +9,10 @@ import pytest
 from registry_client.errors import BadDocument
 from registry_client.manifest import check_model_name
 from registry_client.registry import check_alias, parse_target
+from server.addresses import is_loopback, join_address, split_address
 from server.cli.configuration import ConfigurationError, load_settings
 from server.processes import ControlSpec, WorkerSpec
-from server.settings import ModelSettings, Settings, is_loopback, join_address, split_address
+from server.settings import ModelSettings, Settings
 from server.settings_fields import settings_fields
 
 DEFAULTS = {field.key: field for field in settings_fields()}

@@ -16,8 +16,8 @@ import grpc
 import typer
 
 from protos.roost.v1 import admin_pb2, admin_pb2_grpc
+from server.addresses import split_address
 from server.cli.operators.options import Change, Look
-from server.settings import split_address
 
 EXIT_REFUSED: Final = 1
 EXIT_NO_ANSWER: Final = 3

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from server.settings import split_address
+from server.addresses import split_address
 
 ADMIN_DEFAULT: Final = "127.0.0.1:8003"
 ADMIN_VARIABLE: Final = "ROOST_ADMIN"

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from server.settings import WebhookKind
+from server.settings_values import WebhookKind
 
 TEXT_CHARACTERS_MAX: Final = 2000
 DETAIL_BYTES_MAX: Final = 32_768

@@ -13,7 +13,7 @@ from typing import Final
 from server.control.drift.responding import ALERT_PREFIX as DRIFT_PREFIX
 from server.control.event_log import EventLog, LoggedEvent
 from server.control.webhooks.webhooks import ALERT_PREFIX, Webhooks
-from server.settings import WebhookKind
+from server.settings_values import WebhookKind
 
 DECISIONS: Final[Mapping[str, WebhookKind]] = {
     "went_home": "rollback",

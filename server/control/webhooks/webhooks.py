@@ -21,7 +21,8 @@ from server.control.webhooks.clock import Clock
 from server.control.webhooks.delivery import Delivery, document, new_id
 from server.control.webhooks.kept import Kept, KeptDeliveries
 from server.control.webhooks.receiver import Receiver, WebhookView
-from server.settings import WebhookKind, WebhookSettings
+from server.settings import WebhookSettings
+from server.settings_values import WebhookKind
 
 log = logging.getLogger("roost.control")
 

@@ -20,7 +20,8 @@ import numpy.typing as npt
 from native.http2.refusals import REFUSALS, SLOTS_FULL
 from native.plane import counters
 from native.plane.buckets import latency_bucket
-from server.settings import LimitSettings, join_address
+from server.addresses import join_address
+from server.settings import LimitSettings
 from server.worker.listeners.guarded_server import GuardedServer, Options
 from server.worker.routing import wish_of
 from server.worker.servicers.answering import answer, answers

@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 from server.cli.application import app
 from server.cli.configuration import ConfigurationError, load_settings
 from server.processes import ControlSpec
-from server.settings import WEBHOOK_KINDS, WEBHOOKS_MAX
+from server.settings import WEBHOOKS_MAX
+from server.settings_values import WEBHOOK_KINDS
 from server.webhook_url import ALLOWED, origin_of
 
 GOOD = {"name": "ops", "url": "https://h.example/x", "secret_variable": "HOOK_SECRET"}

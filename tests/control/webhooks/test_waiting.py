@@ -17,7 +17,7 @@ from server.control.webhooks.waiting import (
     Drop,
     Waiting,
 )
-from server.settings import WEBHOOK_KINDS, WebhookKind
+from server.settings_values import WEBHOOK_KINDS, WebhookKind
 
 
 def waiting_of(queue_max: int = 10, attempts_max: int = 1000, age_max_s: float = 1e9, seed: int = 1) -> Waiting:
