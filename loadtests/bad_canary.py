@@ -15,7 +15,7 @@ import time
 
 import gevent
 import grpc
-from locust import events, task
+from locust import events
 
 from loadtests.claiming_user import Answered, CallFailed, ClaimingUser, add_arguments, become_locust, make_pool
 from loadtests.operator_calls import OperatorCalls
@@ -106,14 +106,6 @@ class TrialUser(ClaimingUser):
             return failure
         self.environment.trial.failed(str(failure))
         return None
-
-    @task
-    def predict(self) -> None:
-        self.call_predict()
-
-    @task
-    def model_infer(self) -> None:
-        self.call_infer()
 
 
 if __name__ == "__main__":

@@ -133,16 +133,8 @@ class FlippedUser(ClaimingUser):
         return self.environment.flips.wrong(began, answered)
 
     @task
-    def predict(self) -> None:
-        self.call_predict()
-
-    @task
     def predict_keyed(self) -> None:
         self.call_predict(f"user-{self.random.integers(KEYS)}")
-
-    @task
-    def model_infer(self) -> None:
-        self.call_infer()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The callers of profiles in which versions change: backend services that hold each reply to the version it claims.
 
-Used by the locust files `canary_flip` and `bad_canary`, which tell it what else to check. Imports locust: never loaded
-by tests in their own process.
+Used by the locust files `canary_flip`, `bad_canary` and `drift`, which tell it what else to check. Imports locust:
+never loaded by tests in their own process.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
+from locust import task
 
 from loadtests import served_model
 from loadtests.claimed_versions import ClaimedCase, claimed_pool
@@ -34,21 +35,30 @@ class Answered:
 
 
 class ClaimingUser(ConnectedUser):
-    """A connection of its own, one call in flight. Subclasses have the tasks, and look at what came in `check`."""
+    """A connection of its own, one call in flight, of either protocol. Subclasses may have more tasks, and look at what
+    came in `check`."""
 
     abstract = True
 
-    def begin(self):
-        """Whatever `check` wants to know of the moment before the call."""
-        raise NotImplementedError
+    def begin(self) -> object:
+        """Whatever `check` wants to know of the moment before the call: here, when it was."""
+        return time.monotonic_ns()
 
     def check(self, began, answered: Answered) -> Exception | None:
         """What is wrong with a reply that is right by itself."""
-        raise NotImplementedError
+        return None
 
     def call_failed(self, began, answered: Answered, failure: CallFailed) -> Exception | None:
         """What to report of a call that failed; None where that was to be expected."""
         return failure
+
+    @task
+    def predict(self) -> None:
+        self.call_predict()
+
+    @task
+    def model_infer(self) -> None:
+        self.call_infer()
 
     def call_predict(self, key: str = "") -> None:
         case = self._next_case()

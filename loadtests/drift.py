@@ -22,10 +22,10 @@ from pathlib import Path
 import gevent
 import grpc
 import numpy as np
-from locust import events, task
+from locust import events
 
 from loadtests.claimed_versions import ClaimedCase
-from loadtests.claiming_user import Answered, ClaimingUser, add_arguments, become_locust
+from loadtests.claiming_user import ClaimingUser, add_arguments, become_locust
 from loadtests.drift_watched import DriftWatched
 from loadtests.drifting_rows import Arrays, cases_of, made_up_rows, real_rows, shifted
 from loadtests.operator_calls import OperatorCalls
@@ -174,22 +174,8 @@ class DriftUser(ClaimingUser):
     def wait_time(self) -> float:
         return self.options.pause_ms / 1000
 
-    def begin(self) -> None:
-        return None
-
-    def check(self, began: None, answered: Answered) -> Exception | None:
-        return None
-
     def _next_case(self) -> ClaimedCase:
         return self.environment.rows.next()
-
-    @task
-    def predict(self) -> None:
-        self.call_predict()
-
-    @task
-    def model_infer(self) -> None:
-        self.call_infer()
 
 
 if __name__ == "__main__":
