@@ -1,4 +1,5 @@
-"""Building a baseline: rows go in batch by batch, a `Baseline` comes out; what is kept does not grow with the rows.
+"""Building a baseline: rows go in batch by batch, a `Baseline` comes out; what is kept does not grow with the rows
+unless every value is to be counted (`Choices.exact`).
 
 Used by `reference.py`, and by who has batches of its own. Two builders, each over a part of the rows, can be merged.
 Always: a value is counted where `bins_of` puts it, so that a reference and traffic of the same rows have the same
@@ -8,6 +9,7 @@ counts; and the same rows give the same baseline in any order and parting, as lo
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -43,6 +45,7 @@ SKETCH_SIZE: Final = 8192
 # By hour there are 168 summaries a column, each of a small part of the rows.
 DISTINCT_AN_HOUR_MAX: Final = 512
 SKETCH_SIZE_AN_HOUR: Final = 256
+ALL: Final = sys.maxsize
 NO_HOUR: Final = -1
 """As an hour: the row has no time, and is counted in no hour."""
 ROWS_PER_BIN: Final = 10
@@ -56,13 +59,15 @@ class Choices:
     """What whoever builds may choose.
 
     bins: for a number, 2 to POINTS_MAX - 1. tau: the shift (PSI) that is to be told from the reference's own error.
-    categories: names of features whose numbers are codes. importances: by feature's name, at least 0.
+    categories: names of features whose numbers are codes. importances: by feature's name, at least 0. exact: count
+    every distinct value, however many, so that the same rows give the same bytes; what is kept grows with them.
     """
 
     bins: int = 10
     tau: float = 0.1
     categories: frozenset[str] = frozenset()
     importances: Mapping[str, float] = field(default_factory=dict)
+    exact: bool = False
 
 
 def check_choices(choices: Choices) -> None:
@@ -103,6 +108,7 @@ class BaselineBuilder:
         self._rows = 0
         columns = [column for group in self._groups for column in group]
         distinct_max = max(DISTINCT_MIN, min(DISTINCT_MAX, DISTINCT_TOTAL // max(1, len(columns))))
+        distinct_max = ALL if self._choices.exact else distinct_max
         self._whole = {column: Summary(distinct_max, SKETCH_SIZE) for column in columns}
         self._hours: dict[Column, dict[int, Summary]] | None = {column: {} for column in columns} if hourly else None
 
@@ -160,7 +166,8 @@ class BaselineBuilder:
 
     def _hour(self, column: Column, hour: int) -> Summary:
         assert self._hours is not None
-        return self._hours[column].setdefault(hour, Summary(DISTINCT_AN_HOUR_MAX, SKETCH_SIZE_AN_HOUR))
+        distinct_max = ALL if self._choices.exact else DISTINCT_AN_HOUR_MAX
+        return self._hours[column].setdefault(hour, Summary(distinct_max, SKETCH_SIZE_AN_HOUR))
 
     def _feature(self, column: Column) -> Feature:
         summary = self._whole[column]
@@ -171,7 +178,8 @@ class BaselineBuilder:
                 f"feature {column.name!r}", expected="numbers", got=got,
                 hint="Check which column feeds it, or leave it out of the model.",
             )  # fmt: skip
-        kind, points = choose_points(values, counts, self._choices.bins, self._kind(column, summary))
+        asked, is_answer = self._kind(column, summary), column in self._groups[1]
+        kind, points = choose_points(values, counts, self._choices.bins, asked, is_answer=is_answer)
         # The points first: counts follow from them as they do for any other rows.
         empty = Feature(column.name, column.tensor, column.column, kind, points, (0,) * bin_count(kind, len(points)))
         return Feature(

@@ -1,7 +1,7 @@
 """Choosing a feature's points: edges that share the rows evenly, or the codes of a category.
 
 Used by `builder.py` on what `summary.py` has seen. Pure, and deterministic.
-Always: edges[0] and edges[-1] are the least and the greatest value; points increase and are at most POINTS_MAX.
+Always: no value lies outside edges[0] to edges[-1]; points increase and are at most POINTS_MAX.
 """
 
 from __future__ import annotations
@@ -23,18 +23,28 @@ THINNEST_SHARE: Final = 0.25
 """No bin is meant to hold less than this part of an even share; else what a common value leaves over is cut to dust."""
 
 
-def choose_points(values: Floats, counts: Integers, bins: int, kind: Kind | None) -> tuple[Kind, tuple[float, ...]]:
+SLACK_SHARE: Final = 0.01
+"""Of the spread of a model's answers: who trains it again moves them by that much, and nothing has happened."""
+SPREAD_SHARES: Final = (0.05, 0.95)
+SLACK_STEPS: Final = 8
+
+
+def choose_points(
+    values: Floats, counts: Integers, bins: int, kind: Kind | None, *, is_answer: bool = False
+) -> tuple[Kind, tuple[float, ...]]:
     """The kind and the points of a feature whose values[m], rising, came counts[m] times; m is at least 1.
 
     kind: what is asked for, or None to choose: a category where there are at most 2 `bins` distinct values and one of
     them has LEVEL_ROWS_MIN rows, a number otherwise. A number of one value is a category all the same. Of a category
-    that has no level of LEVEL_ROWS_MIN rows the most frequent one is kept.
+    that has no level of LEVEL_ROWS_MIN rows the most frequent one is kept. is_answer: a model's, so that edges keep
+    away from crowds.
     """
     if kind is None:
         few = values.size <= min(2 * bins, POINTS_MAX)
         kind = Kind.CATEGORY if few and counts.max() >= LEVEL_ROWS_MIN else Kind.NUMBER
     if kind is Kind.NUMBER and values.size > 1:
-        return kind, tuple(even_edges(values, counts, bins).tolist())
+        edges = even_edges(values, counts, bins)
+        return kind, tuple((calm_edges(edges, values, counts) if is_answer else edges).tolist())
     return Kind.CATEGORY, tuple(frequent_levels(values, counts).tolist())
 
 
@@ -61,6 +71,38 @@ def even_edges(values: Floats, counts: Integers, bins: int) -> Floats:
         if not least < edges[0] < values[1]:
             edges = edges[1:]
     return np.array([least, *edges, greatest])
+
+
+def calm_edges(edges: Floats, values: Floats, counts: Integers) -> Floats:
+    """The edges, each moved by at most SLACK_SHARE of the values' spread to where the fewest rows are near it.
+
+    A model's answers have crowds: all children are sure not to work, with 0.0001 by one model and with 0.002 by the
+    next. An edge beside a crowd would tell these as different as could be. The outermost edges go outwards.
+    edges: rising, as from `even_edges`. values: float64[m], rising, m >= 2. counts: int64[m].
+    """
+    cumulative = np.cumsum(counts)
+    low, high = values[np.searchsorted(cumulative, np.array(SPREAD_SHARES) * cumulative[-1])]
+    with np.errstate(over="ignore"):
+        slack = SLACK_SHARE * float(high - low if high > low else values[-1] - values[0])
+    if not np.isfinite(slack):
+        return edges  # a spread beyond float64: whatever moves here is no retraining
+    steps = slack * np.arange(-SLACK_STEPS, SLACK_STEPS + 1) / SLACK_STEPS
+    steps = steps[np.argsort(np.abs(steps), kind="stable")]  # the nearest first, among those as calm
+    least, greatest = float(edges[0]) - slack, float(edges[-1]) + slack
+    kept = [least]
+    for edge in edges[1:-1]:
+        places = edge + steps
+        rows = _rows_below(places + slack / 2, values, cumulative) - _rows_below(places - slack / 2, values, cumulative)
+        calm = float(places[rows.argmin()])
+        if kept[-1] < calm < greatest and kept[-1] + slack <= calm <= greatest - slack:
+            kept.append(calm)
+    return np.array([*kept, greatest])
+
+
+def _rows_below(places: Floats, values: Floats, cumulative: Integers) -> Integers:
+    """How many rows have a value of at most each place."""
+    found = np.searchsorted(values, places, side="right")
+    return np.where(found > 0, cumulative[found - 1], 0)
 
 
 def _ends(cumulative: Integers, is_heavy: npt.NDArray[np.bool_], bins: int) -> list[int]:

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from registry_client.baseline import builder as building
+from registry_client.baseline.bins import bins_of
 from registry_client.baseline.builder import NO_HOUR, BaselineBuilder, Choices
 from registry_client.baseline.columns import PREDICTIONS_MAX, Column, input_columns, prediction_columns
-from registry_client.baseline.document import ARGMAX, POINTS_MAX, Baseline, Feature, Kind, read_baseline
+from registry_client.baseline.document import ARGMAX, POINTS_MAX, Baseline, Feature, Kind, bin_count, read_baseline
+from registry_client.baseline.points import calm_edges, choose_points, even_edges
 from registry_client.baseline.reference import Batch, Naming, build_baseline
 from registry_client.baseline.sketches import Sketch
 from registry_client.errors import BadDocument
@@ -290,7 +292,11 @@ def test_the_model_is_run_once_over_every_row_in_pieces_of_bounded_size(random):
     assert [one.name for one in baseline.inputs] == ["x[0]", "x[1]", "x[2]"]
     assert [one.importance for one in baseline.inputs] == [None, 0.5, None]
     assert [one.name for one in baseline.predictions] == ["y[0]", "y[1]", "y[2]", "y[argmax]"]
-    np.testing.assert_array_equal(baseline.predictions[1].points, np.array(baseline.inputs[1].points) * 2)
+    # The inputs' edges, but for the slack that keeps an answer's away from crowds.
+    slack = 0.0101 * np.subtract(*np.quantile(rows[:, 1] * 2, [0.95, 0.05]))
+    np.testing.assert_allclose(
+        baseline.predictions[1].points, np.array(baseline.inputs[1].points) * 2, rtol=0, atol=slack
+    )
     places = np.bincount(rows.argmax(axis=1), minlength=3)
     assert baseline.predictions[3].counts == (*places.tolist(), 0, 0, 0)
     assert (baseline.labels[0].name, baseline.labels[0].counts) == ("truth", (25_000, 25_000, 0, 0, 0))
@@ -302,3 +308,31 @@ def test_an_output_whose_first_dimension_is_no_row_is_refused():
         build_baseline(
             signature, [Batch({"x": np.zeros((4, 1), np.float32)})], run=lambda inputs: {"y": np.zeros(1, np.float32)}
         )
+
+
+@pytest.mark.parametrize(("here", "there"), [(0.002, 0.0001), (0.5, 0.503), (0.503, 0.5), (0.98, 0.984)])
+def test_a_crowd_of_answers_that_moves_a_little_stays_in_its_bin(here, there, random):
+    """As probabilities do that a model is sure of: the next training moves all of them together."""
+    others = random.uniform(0.01, 0.97, 40_000)
+    reference, later = (np.concatenate([others, np.full(9_000, crowd)]) for crowd in (here, there))
+    values, counts = np.unique(reference, return_counts=True)
+    shares = []
+    for is_answer in (False, True):
+        kind, points = choose_points(values, counts, 10, None, is_answer=is_answer)
+        feature = Feature("p", "p", 0, kind, points, (0,) * bin_count(kind, len(points)))
+        moved = [np.bincount(bins_of(feature, rows), minlength=len(feature.counts)) for rows in (reference, later)]
+        shares.append(np.abs(moved[0] - moved[1]).sum() / 2 / len(reference))
+    assert shares[1] < 0.01, "moved, by a prediction's bins"
+    assert shares[0] > 0.15, "moved, by an input's: else this test would hold without calm edges"
+
+
+@pytest.mark.parametrize(
+    "values", [[0.0, 1e308], [-1e308, 1e308, 1.7e308], [1e16, 1e16 + 2, 1e16 + 4], [0.0, 5e-324, 1e-323]]
+)
+def test_edges_of_answers_rise_however_near_or_far_values_are(values):
+    counts = np.full(len(values), 50)
+    edges = calm_edges(even_edges(np.array(values), counts, 10), np.array(values), counts)
+    assert np.isfinite(edges).all()
+    assert (np.diff(edges) > 0).all()
+    assert edges[0] <= values[0]
+    assert edges[-1] >= values[-1]
