@@ -6,7 +6,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 TOOLS := .venv-tools
 PEERS := .venv-peers
+DVC := .venv-dvc
 REGISTRY ?= sqlite:///.roost/mlflow.db
+NAME ?= employment
+PIPELINE ?=
+POISON ?=
 PROFILE ?= steady
 TARGET ?= 127.0.0.1:8001
 TESTS ?=
@@ -26,7 +30,7 @@ unexport PYTHONDONTWRITEBYTECODE
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve demo-model candidates test test-slow lint format bench bench-swaps bench-rollouts calibrate calibrate-peers soak fuzz load protos lock clean
+.PHONY: help setup serve demo-model candidates pipeline poison test test-slow lint format bench bench-swaps bench-rollouts calibrate calibrate-peers soak fuzz load protos lock clean
 
 help:  ## show this page
 	@echo "Roost: a model inference server that takes its canaries home."
@@ -38,6 +42,7 @@ help:  ## show this page
 		| awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
 	@echo
 	@echo "  Variables: PYTHON=python3.12 (setup), TESTS=tests/wire (test), SERVE='--workers 2' (serve),"
+	@echo "             NAME=flights (pipeline), POISON='--case leaked-label' (poison),"
 	@echo "             PROFILE=steady TARGET=host:port (load), REGISTRY=folder|URI (serve, demo-model, bench),"
 	@echo "             BENCH='--quick --check' (bench), SOAK='--requests 5000000' (soak)"
 
@@ -74,11 +79,17 @@ serve: setup demo-model  ## train the demo model if there is none yet, then serv
 	$(BIN)/roost serve --registry $(REGISTRY) --state .roost/state --model employment@stable $(SERVE)
 
 demo-model: setup  ## train, check, bundle and register the employment model, unless it is there
-	@$(BIN)/python -m pipelines.employment --registry $(REGISTRY) --if-missing
+	@$(BIN)/roost train employment --registry $(REGISTRY) --if-missing
 
 candidates: setup  ## train two candidates for the tour: a good one, and one that goes bad with age
-	@$(BIN)/python -m pipelines.employment --registry $(REGISTRY) --candidate --trees 150
-	@$(BIN)/python -m pipelines.employment --registry $(REGISTRY) --candidate --trees 120 --drill
+	@$(BIN)/roost train employment --registry $(REGISTRY) --candidate --set train.trees.count=110
+	@$(BIN)/roost train employment --registry $(REGISTRY) --candidate --set train.trees.count=105 --drill
+
+pipeline: setup $(DVC)/.installed  ## from records to a promoted model: what has changed, then a canary (NAME=employment)
+	@$(BIN)/roost pipeline run $(NAME) --registry $(REGISTRY) $(PIPELINE)
+
+poison: setup  ## spoil the records six ways: each is stopped by a gate and, past the gates, by the server
+	@$(BIN)/python -m pipelines.poison $(POISON)
 
 test: setup  ## run the test suite (TESTS=folder for a part of it)
 	@# Kernels first: compiling them takes a minute, which is no test's to wait for.
@@ -149,6 +160,13 @@ $(PEERS)/.installed: locks/peers.lock $(VENV)/.installed
 	@$(PEERS)/bin/python -m pip check
 	@touch $@
 
+# DVC is used as a command only, and brings sixty packages of its own.
+$(DVC)/.installed: locks/dvc.lock $(VENV)/.installed
+	@echo "dvc: installing what locks/dvc.lock pins"
+	@$(BIN)/python -m venv $(DVC)
+	@$(DVC)/bin/python -m pip install -q --require-hashes -r locks/dvc.lock
+	@touch $@
+
 # protoc writes imports from the include root; ours live under `protos`, beside other packages of the same names.
 protos: $(TOOLS)/.installed  ## generate Python from protos/**.proto (OUT=folder to write elsewhere)
 	@mkdir -p $(OUT)
@@ -171,8 +189,9 @@ lock: $(TOOLS)/.installed  ## resolve pyproject.toml again into locks/, pinned b
 	$(UV_COMPILE) locks/tools.in -o locks/tools.lock
 	$(UV_COMPILE) locks/build.in -o locks/build.lock
 	$(UV_COMPILE) locks/peers.in -o locks/peers.lock
+	$(UV_COMPILE) locks/dvc.in -o locks/dvc.lock
 
 clean:  ## remove what was built or cached; .roost (models and data) stays
-	rm -rf $(VENV) $(TOOLS) $(PEERS) build dist *.egg-info clients/python/*.egg-info
+	rm -rf $(VENV) $(TOOLS) $(PEERS) $(DVC) build dist *.egg-info clients/python/*.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from registry_client.attachments import AttachmentFolder
 from registry_client.errors import ArtifactError
 from registry_client.manifest import check_digest
 from registry_client.placing import place_folder, remove_folder
@@ -23,6 +24,11 @@ class BundleCache:
 
     def path(self, digest: str) -> Path:
         return self._root / check_digest(digest)
+
+    @property
+    def attachments(self) -> AttachmentFolder:
+        """What is kept beside the bundles: signatures, which verify themselves."""
+        return AttachmentFolder(self._root / "attachments")
 
     def get(self, digest: str) -> VerifiedBundle:
         """The entry, verified. Raises VerificationFailed or BadDocument where it is missing or damaged."""

@@ -46,3 +46,23 @@ class RegistryRefused(ArtifactError):
 
 class MissingLibrary(ArtifactError):
     """A library that only some commands need, and that is not installed."""
+
+
+class BadKey(ArtifactError):
+    """A key file that cannot sign, or cannot say who signed."""
+
+
+class SignatureRefused(ArtifactError):
+    """A bundle that none of those who should have has signed."""
+
+
+class Unsigned(SignatureRefused):
+    """A bundle beside which no signature lies."""
+
+
+class WronglySigned(SignatureRefused):
+    """A signature that is damaged, or that was made for other bytes."""
+
+
+class SignedByAnother(SignatureRefused):
+    """A signature by a key that is not among those that count."""

@@ -2,6 +2,7 @@
 
     ROOT/models/NAME.json     the index of one model: versions, aliases, tags; replaced whole at every change
     ROOT/bundles/DIGEST/      a bundle, written once
+    ROOT/attachments/DIGEST/  files beside a version, each replaced whole
     ROOT/lock                 held (flock) by whoever changes an index
 
 Always: a bundle is in place before an index names it; an index is replaced, never edited; numbers only grow. So a
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from registry_client import canonical_json
+from registry_client.attachments import AttachmentFolder, Attachments, check_attachment
 from registry_client.cache import BundleCache
 from registry_client.canonical_json import Fields, as_strings
 from registry_client.errors import BadDocument, NotInRegistry, RegistryRefused, VerificationFailed
@@ -62,6 +64,7 @@ class FolderRegistry:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._bundles = BundleCache(root / "bundles")
+        self._attachments = AttachmentFolder(root / "attachments")
 
     def push(
         self, folder: Path, name: str | None = None, aliases: Sequence[str] = (), digest: str | None = None
@@ -160,6 +163,15 @@ class FolderRegistry:
             index = replace(index, versions={**index.versions, version: replace(entry, tags=tags)})
             self._write(index)
         return index.version(version)
+
+    def attach(self, name: str, version: int, file_name: str, content: bytes) -> None:
+        check_attachment(file_name, content)
+        digest = self.resolve(name, version).digest
+        with self._locked():  # others may attach at the same time, and there must not be too many
+            self._attachments.put(digest, file_name, content)
+
+    def attachments(self, name: str, version: int) -> Attachments:
+        return self._attachments.of(self.resolve(name, version).digest)
 
     def _resolve_alias(self, index: _Index, alias: str) -> Version:
         if alias not in index.aliases:

@@ -24,10 +24,12 @@ ENTRIES_MAX: Final = FILES_MAX + len((MANIFEST_FILE, DIGEST_FILE, LEFT_BY_MLFLOW
 
 
 class ArtifactFolder:
-    """source: its URI, as the registry gives it for a version. what: how refusals name it."""
+    """source: its URI, as the registry gives it for a version. what: how refusals name it. mend: what they advise."""
 
-    def __init__(self, source: str, tracking_uri: str, what: str) -> None:
-        self._source, self._tracking_uri, self._what = source, tracking_uri, what
+    def __init__(
+        self, source: str, tracking_uri: str, what: str, mend: str = "Log the model anew with mlflow.onnx."
+    ) -> None:
+        self._source, self._tracking_uri, self._what, self._mend = source, tracking_uri, what, mend
 
     def read_bundle(self, digest: str) -> VerifiedBundle:
         """The bundle that it is, verified against `digest`."""
@@ -51,7 +53,7 @@ class ArtifactFolder:
         if sizes.get(name) is None:
             raise NotInRegistry(
                 f"{self._what}: {name}", expected="it among the version's files",
-                got=", ".join(sorted(sizes)[:10]) or "no file", hint="Log the model anew with mlflow.onnx.",
+                got=", ".join(sorted(sizes)[:10]) or "no file", hint=self._mend,
             )  # fmt: skip
         self._check_size(name, sizes[name] or 0, bytes_max)
         with (
@@ -61,6 +63,10 @@ class ArtifactFolder:
             content = read_at_most(copy.fileno(), bytes_max + 1)
         self._check_size(name, len(content), bytes_max)
         return content
+
+    def names(self) -> tuple[str, ...]:
+        """Of its files; none where there is no such folder."""
+        return tuple(name for name, size in self._sizes().items() if size is not None)
 
     def _sizes(self) -> dict[str, int | None]:
         """By name; None for a folder. A store that does not tell a file's size has it measured when it is read."""
@@ -74,5 +80,5 @@ class ArtifactFolder:
         if size_bytes > bytes_max:
             raise BadDocument(
                 f"{self._what}: {name}", expected=f"at most {bytes_max} bytes", got=f"{size_bytes}",
-                hint="Log a smaller model.",
+                hint=f"A smaller one is taken. {self._mend}",
             )  # fmt: skip

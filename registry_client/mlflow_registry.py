@@ -20,6 +20,7 @@ from google.protobuf.json_format import ParseError
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from registry_client.attachments import ATTACH_ANEW, Attachments, check_attachment, check_room, checked_names
 from registry_client.cache import BundleCache
 from registry_client.errors import BadDocument, NotInRegistry, RegistryRefused, RegistryUnavailable, VerificationFailed
 from registry_client.manifest import check_digest, check_model_name, is_model_name
@@ -37,6 +38,8 @@ ALIAS_TAG: Final = "roost.alias."
 """Of the model, with an alias behind it: the digest that the alias was pointed at. MLflow's own is the other record."""
 EXPERIMENT: Final = "roost"
 BUNDLE_FOLDER: Final = "bundle"
+ATTACHMENT_FOLDER: Final = "beside"
+"""Of the version's run, as the bundle's is."""
 PAGE: Final = 100
 DATABASE_TIMEOUT_S: Final = 5.0
 MISSING: Final = "RESOURCE_DOES_NOT_EXIST"
@@ -175,6 +178,28 @@ class MlflowRegistry:
                 self._client.set_registered_model_tag(name, key, value)
             elif key in model.tags:
                 self._client.delete_registered_model_tag(name, key)
+
+    def attach(self, name: str, version: int, file_name: str, content: bytes) -> None:
+        check_attachment(file_name, content)
+        with self._asked(f"attach {file_name} to {name}:{version}"):
+            run_id, folder = self._beside(name, version)
+            # Nothing keeps another client from attaching between this look and the writing: who reads is bounded, too.
+            check_room(file_name, checked_names(folder.names(), f"{name}:{version}"))
+            with tempfile.TemporaryDirectory(prefix="roost-attach-") as scratch:
+                (Path(scratch) / file_name).write_bytes(content)
+                self._client.log_artifact(run_id, str(Path(scratch) / file_name), ATTACHMENT_FOLDER)
+
+    def attachments(self, name: str, version: int) -> Attachments:
+        what = f"{name}:{version}"
+        with self._asked(f"list what is attached to {what}"):
+            _, folder = self._beside(name, version)
+            names = checked_names(folder.names(), what)
+
+        def read(file_name: str, bytes_max: int) -> bytes:
+            with self._asked(f"give {file_name}, attached to {what}"):
+                return folder.read_file(file_name, bytes_max)
+
+        return Attachments(names, read)
 
     def read_foreign_file(self, name: str, number: int, file: str, bytes_max: int) -> bytes:
         """A file of a version that somebody else logged. Nothing vouches for it."""
@@ -326,6 +351,19 @@ class MlflowRegistry:
 
     def _files(self, name: str, number: int, what: str) -> ArtifactFolder:
         return ArtifactFolder(self._client.get_model_version_download_uri(name, str(number)), self._uri, what)
+
+    def _beside(self, name: str, number: int) -> tuple[str, ArtifactFolder]:
+        """The version's run, and the folder of it that holds what is attached."""
+        self._model(name)
+        self._by_number(name, number)
+        run_id = self._client.get_model_version(name, str(number)).run_id
+        if not run_id:
+            raise RegistryRefused(
+                f"{name}:{number}", expected="a version of a run, whose artifacts can hold what is attached",
+                got="one without", hint="Remove it from MLflow and push its bundle again: Roost gives it a run.",
+            )  # fmt: skip
+        source = f"{self._client.get_run(run_id).info.artifact_uri}/{ATTACHMENT_FOLDER}"
+        return run_id, ArtifactFolder(source, self._uri, f"attached to {name}:{number}", ATTACH_ANEW)
 
     @contextmanager
     def _asked(self, what: str) -> Iterator[None]:

@@ -17,6 +17,7 @@ from registry_client.manifest import check_model_name
 from registry_client.names import ALIAS, VERSION
 
 if TYPE_CHECKING:
+    from registry_client.attachments import Attachments
     from registry_client.cache import BundleCache
     from registry_client.verify import VerifiedBundle
 
@@ -75,6 +76,16 @@ class Registry(Protocol):
 
     def set_model_tag(self, name: str, key: str, value: str | None) -> None:
         """Set a tag of the model itself; None removes it."""
+
+    def attach(self, name: str, version: int, file_name: str, content: bytes) -> None:
+        """Keep a file beside a version, outside its digest, in place of one of the same name.
+
+        Raises BadDocument for a name with a folder in it or more than ATTACHMENT_BYTES_MAX, RegistryRefused for one
+        file too many.
+        """
+
+    def attachments(self, name: str, version: int) -> Attachments:
+        """The files beside a version, by name. Nothing vouches for them."""
 
 
 def parse_target(text: str) -> tuple[str, Reference | None]:

@@ -18,6 +18,7 @@ from server.addresses import ADDRESS_ALLOWED, is_loopback
 from server.settings_values import (
     MODEL_NAME_ALLOWED,
     MODEL_REFERENCE_ALLOWED,
+    SIGNERS_ALLOWED,
     TRACKING_URI_ALLOWED,
     VARIABLE_ALLOWED,
     WEBHOOK_KINDS,
@@ -27,6 +28,7 @@ from server.settings_values import (
     ModelName,
     ModelReference,
     Names,
+    Signers,
     VariableName,
     WebhookKinds,
     WebhookUrl,
@@ -120,6 +122,9 @@ class RegistrySettings(Section):
         None, TRACKING_URI_ALLOWED, "An MLflow registry's tracking URI, in place of a folder registry"
     )
     cache: HomePath = described(Path("~/.cache/roost"), "a path", "Verified artifacts, by digest")
+    signers: Signers = described(
+        (), SIGNERS_ALLOWED, "Whose signature a version must have, one of them at least; none is asked for without"
+    )
     poll_s: float = within(
         5.0, 0.1, 3600.0, "How often the registry is looked at; jittered, and less often while down"
     )
@@ -307,6 +312,12 @@ class Settings(Section):
             )
         if self.registry.path is not None and self.registry.mlflow is not None:
             raise ValueError("registry.mlflow: expected one registry, got registry.path as well. Remove one of them")
+        bare = [model.name for model in self.models if model.onnx is not None]
+        if bare and self.registry.signers:
+            raise ValueError(
+                f"models: expected versions of the registry, since registry.signers asks for signatures, got an ONNX "
+                f"file for {', '.join(bare)}, which can have none. Bundle it, push it and sign it, or set no signers"
+            )
         if len(self.models) > MODELS_MAX:
             raise ValueError(f"models: expected at most {MODELS_MAX}, got {len(self.models)}. Start a second server")
         if self.record.share > 0.0 and self.record.folder is None:

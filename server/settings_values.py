@@ -21,6 +21,7 @@ MODEL_NAME_ALLOWED: Final = "1 to 100 letters, digits, `.`, `_` or `-`, the firs
 TRACKING_URI_ALLOWED: Final = "a URI like `sqlite:///mlflow.db` or `http://host:5000`"
 MODEL_REFERENCE_ALLOWED: Final = "`@` and an alias, or a version's number"
 VARIABLE_ALLOWED: Final = "an environment variable's name"
+SIGNERS_ALLOWED: Final = "a list of `NAME=FILE`, each a P-256 public key as PEM"
 
 WebhookKind = Literal["rollback", "promote", "quarantine", "incident", "alert", "drift"]
 WEBHOOK_KINDS: Final[tuple[WebhookKind, ...]] = get_args(WebhookKind)
@@ -71,6 +72,19 @@ def _some(value: tuple[WebhookKind, ...]) -> tuple[WebhookKind, ...]:
     return value
 
 
+def _signers(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Each with the home folder written out."""
+    found: dict[str, str] = {}
+    for text in value:
+        name, equals, path = text.partition("=")
+        if not equals or not path or not MODEL_NAME.fullmatch(name):
+            raise ValueError(f"expected {SIGNERS_ALLOWED.replace('`', '')}, got {text!r}. Like release=release.pem")
+        if name in found:
+            raise ValueError(f"expected every name once, got {name!r} twice. Remove one of them")
+        found[name] = str(Path(path).expanduser())
+    return tuple(f"{name}={path}" for name, path in found.items())
+
+
 Address = Annotated[str, AfterValidator(_address)]
 HomePath = Annotated[Path, AfterValidator(Path.expanduser)]
 AdminAddress = Annotated[str, AfterValidator(_admin_address)]
@@ -80,6 +94,7 @@ WebhookUrl = Annotated[str, AfterValidator(webhook_url.check_url)]
 WebhookKinds = Annotated[tuple[WebhookKind, ...], AfterValidator(_some)]
 VariableName = Annotated[str, AfterValidator(_variable)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+Signers = Annotated[tuple[str, ...], BeforeValidator(_listed), AfterValidator(_signers)]
 
 
 def within(default: float, low: float, high: float, description: str) -> Any:

@@ -9,9 +9,12 @@ import typer
 from server.cli import baselines, bundles
 from server.cli.doctor import doctor
 from server.cli.drill import drill
+from server.cli.lineage import lineage
 from server.cli.operators.registering import register as register_operators
+from server.cli.plugins import register_plugins
 from server.cli.replay import replay
 from server.cli.serve import serve
+from server.cli.signing import sign
 from server.cli.warm import warm_command
 from server.version import VERSION
 
@@ -29,9 +32,12 @@ app.command("warm")(warm_command)
 app.command()(doctor)
 app.command()(drill)
 bundles.register(app)
+app.command()(sign)
 app.add_typer(baselines.app, name="baseline")
 app.command()(replay)
+app.command()(lineage)
 register_operators(app)
+register_plugins(app)
 
 
 def _version_and_end(wanted: bool) -> None:

@@ -32,6 +32,7 @@ from server.cli.references import (
     TimeOption,
     build,
 )
+from server.cli.signers import SignatureOption, SignerOption, read_asked, who_signed
 
 if TYPE_CHECKING:
     # Imported by the commands that need them: onnx and ONNX Runtime would slow every other start of `roost`.
@@ -128,7 +129,7 @@ def bundle(
             class_labels=model.class_labels,
             baseline=None if built is None else built.baseline,
         )
-        _say(as_json, f"{name}: bundled in {out}, digest {manifest.digest}", {"name": name, "digest": manifest.digest})
+        say(as_json, f"{name}: bundled in {out}, digest {manifest.digest}", {"name": name, "digest": manifest.digest})
 
 
 def verify(
@@ -143,27 +144,26 @@ def verify(
         str | None, typer.Option(metavar="FOLDER|URI", help="A folder registry, or an MLflow tracking URI.")
     ] = None,
     digest: Annotated[str | None, typer.Option(help="What the bundle's digest must be.")] = None,
+    signer: SignerOption = None,
+    signature: SignatureOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a bundle: every checksum, the signature, and the golden examples with ONNX Runtime.
+    """Check a bundle: every checksum, the tensors, the golden examples with ONNX Runtime and, on demand, who signed it.
 
     \b
     roost verify churn.bundle
     roost verify churn.bundle --digest 5c1e...
     roost verify churn@stable --registry /srv/models
+    roost verify churn@stable --registry /srv/models --signer release=release-public.pem
     """
     with refusals_in_one_line():
         from registry_client.reference_run import ReferenceRun
         from registry_client.verify import check_contents, read_verified
 
+        signers = read_asked(signer, signature)  # before a registry is asked for anything
         version = None
         if registry is None:
-            if not Path(target).exists():
-                raise BadDocument(
-                    target, expected="a bundle's folder", got="nothing there",
-                    hint=f"A model of a registry: roost verify {target} --registry FOLDER|URI. "
-                    "A folder: roost bundle makes one, roost pull fetches one.",
-                )  # fmt: skip
+            check_is_there(target, "roost verify")
             found = read_verified(Path(target), digest)
         else:
             version, found = fetch(registry, target)
@@ -171,19 +171,23 @@ def verify(
                 raise BadDocument(
                     target, expected=f"digest {digest}", got=f"digest {version.digest}", hint="Check both."
                 )
+        place = Path(target) if registry is None or version is None else (registry, version)
+        signed = who_signed(found, signers, place, signature)  # before anything of it is run
         check_contents(found, ReferenceRun(found.model_bytes, found.manifest.signature))
         examples, files = len(found.golden().examples), len(found.files)
         name = found.manifest.name if version is None else f"{version.name}:{version.version}"
         resolved = {} if version is None else {"version": version.version}
-        _say(
+        by = f", signed by {', '.join(signed)}" if signed else ""
+        say(
             as_json,
-            f"{name}: sound (files: {files}, golden examples: {examples}), digest {found.digest}",
+            f"{name}: sound (files: {files}, golden examples: {examples}), digest {found.digest}{by}",
             {
                 "name": found.manifest.name,
                 **resolved,
                 "digest": found.digest,
                 "files": sorted(found.files),
                 "examples": examples,
+                **({"signed_by": signed} if signers else {}),
             },
         )
 
@@ -208,10 +212,10 @@ def push(
         # Before an alias moves: servers follow it, and would find out only when they start.
         found = read_verified(folder)
         check_contents(found, ReferenceRun(found.model_bytes, found.manifest.signature))
-        opened = _open_registry(registry, must_exist=False)
+        opened = open_given_registry(registry, must_exist=False)
         version = opened.push(folder, aliases=alias or (), digest=found.digest)
         aliases = "".join(f", @{name}" for name in version.aliases)
-        _say(as_json, f"{version.name}:{version.version}{aliases}, digest {version.digest}", _version_document(version))
+        say(as_json, f"{version.name}:{version.version}{aliases}, digest {version.digest}", _version_document(version))
 
 
 def adopt(
@@ -248,7 +252,7 @@ def adopt(
             print(f"roost: {note}", file=sys.stderr)
         aliases = "".join(f", @{pointing}" for pointing in version.aliases)
         text = f"{source} is {version.name}:{version.version}{aliases}, digest {version.digest}"
-        _say(as_json, text, _version_document(version))
+        say(as_json, text, _version_document(version))
 
 
 def pull(
@@ -270,7 +274,7 @@ def pull(
 
         version, found = fetch(registry, target)
         unpack_bundle(out, found)
-        _say(
+        say(
             as_json,
             f"{version.name}:{version.version} is in {out}, digest {version.digest}",
             _version_document(version),
@@ -289,7 +293,7 @@ def list_models(
     roost list churn --registry /srv/models --json
     """
     with refusals_in_one_line():
-        opened = _open_registry(registry)
+        opened = open_given_registry(registry)
         names = opened.names() if name is None else (name,)
         versions = [version for each in names for version in opened.versions(each)]
         if as_json:
@@ -314,7 +318,7 @@ def refusals_in_one_line() -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def _open_registry(location: str, *, must_exist: bool = True) -> Registry:
+def open_given_registry(location: str, *, must_exist: bool = True) -> Registry:
     from registry_client.opening import open_registry
     from registry_client.tracking_uri import is_tracking_uri
 
@@ -325,12 +329,22 @@ def _open_registry(location: str, *, must_exist: bool = True) -> Registry:
     return open_registry(location, must_exist=must_exist)
 
 
+def check_is_there(target: str, command: str) -> None:
+    """The folder of a bundle: who forgot --registry is told so. Raises BadDocument."""
+    if not Path(target).exists():
+        raise BadDocument(
+            target, expected="a bundle's folder", got="nothing there",
+            hint=f"A model of a registry: {command} {target} --registry FOLDER|URI. "
+            "A folder: roost bundle makes one, roost pull fetches one.",
+        )  # fmt: skip
+
+
 def fetch(registry: str, target: str) -> tuple[Version, VerifiedBundle]:
     """The bundle as the registry has it now: through a cache of its own, so that no older copy hides damage."""
     from registry_client.cache import BundleCache
     from registry_client.registry import parse_target
 
-    opened = _open_registry(registry)
+    opened = open_given_registry(registry)
     version = opened.resolve(*parse_target(target))
     with tempfile.TemporaryDirectory(prefix="roost-") as folder:
         return version, opened.fetch(version, BundleCache(Path(folder)))
@@ -342,7 +356,8 @@ def _read_lineage(path: Path) -> Lineage:
     return read_lineage(read_json_object(path), str(path))
 
 
-def _say(as_json: bool, text: str, document: Mapping[str, Any]) -> None:
+def say(as_json: bool, text: str, document: Mapping[str, Any]) -> None:
+    """A command's one result."""
     print(json.dumps(document) if as_json else text)
 
 

@@ -4,7 +4,7 @@ Used by `roost serve`; control makes the first routes of the pins. An alias that
 takes effect at the next start of the server. Always: only digests are found out here; bundles are read, verified and
 loaded by the workers. An MLflow registry is asked by a process of its own, which fills the cache, since its client
 takes a hundred megabytes; while it does not answer, what was served last is served again. What was decided here is not
-undone by an alias that has not heard of it.
+undone by an alias that has not heard of it. Where signers are set, nothing is pinned that none of them has signed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,6 +27,7 @@ log = logging.getLogger("roost.parent")
 
 DIGEST_SHOWN: Final = 12
 RESOLVE_COMMAND: Final = (sys.executable, "-P", "-m", "registry_client.resolve")
+SIGNATURES_COMMAND: Final = (sys.executable, "-P", "-m", "registry_client.signing.check")
 RESOLVE_TIMEOUT_S: Final = 90.0
 EXIT_UNAVAILABLE: Final = 3
 SERVED_FILE: Final = "served.json"
@@ -70,7 +71,37 @@ def pin_models(settings: Settings) -> tuple[ModelPin, ...]:
     for model, pin in zip(settings.models, pins, strict=True):
         fields = {"version": pin.version, "digest": pin.digest[:DIGEST_SHOWN]}
         log.info("%s is", described(model), extra={"fields": fields})
+    if settings.registry.signers:
+        _check_signatures(settings, pins)
     return tuple(pins)
+
+
+def _check_signatures(settings: Settings, pins: Sequence[ModelPin]) -> None:
+    """Each pin's bundle is signed by one of the signers. Asks the registry for what the cache has not.
+
+    Raises PinningFailed. What is checked are the digests that the pins name, and so the bytes that workers will load.
+    """
+    document = {
+        "location": settings.registry.location,
+        "cache": str(settings.registry.cache),
+        "signers": settings.registry.signers,
+        "versions": [pin.model_dump() for pin in pins],
+    }
+    try:
+        answer = subprocess.run(
+            SIGNATURES_COMMAND, input=json.dumps(document), capture_output=True, text=True, timeout=RESOLVE_TIMEOUT_S,
+            check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise PinningFailed([
+            f"registry: expected it to give signatures within {RESOLVE_TIMEOUT_S:g} s, got no answer. See that it is "
+            "up, then start again."
+        ]) from None  # fmt: skip
+    if answer.returncode != 0:
+        raise PinningFailed(answer.stderr.splitlines() or [f"signatures: their check ended with {answer.returncode}."])
+    for line in answer.stdout.splitlines():
+        found = json.loads(line)
+        log.info("%s is signed", found["name"], extra={"fields": {"signer": found["signer"]}})
 
 
 def _ask_mlflow(settings: Settings, last: Mapping[str, ServedLast]) -> Mapping[str, ModelPin]:

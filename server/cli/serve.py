@@ -27,7 +27,7 @@ from server.cli.state_lock import hold_state
 from server.control.webhooks.signing import SecretMissing, read_key
 from server.logs import start_logging
 from server.processes import EXIT_REFUSED
-from server.settings import Settings
+from server.settings import RegistrySettings, Settings
 
 log = logging.getLogger("roost.parent")
 
@@ -147,6 +147,7 @@ def _check(settings: Settings) -> None:
     registry = settings.registry.path
     if registry is not None and not registry.is_dir():
         lines.append(f"registry.path: expected a folder, got {str(registry)!r}: there is no such folder.")
+    lines += _unusable_signers(settings.registry)
     for index, webhook in enumerate(settings.webhooks):
         try:
             read_key(webhook, os.environ)
@@ -162,6 +163,25 @@ def _check(settings: Settings) -> None:
         )
     if lines:
         raise ConfigurationError(lines)
+
+
+def _unusable_signers(registry: RegistrySettings) -> list[str]:
+    """A line where a key is missing or bad: no version could be loaded."""
+    if not registry.signers:
+        return []
+    from registry_client.errors import ArtifactError
+    from registry_client.signing.keys import read_signers
+
+    if find_spec("model_signing") is None or find_spec("OpenSSL") is None:
+        return [
+            "registry.signers: expected model-signing and pyOpenSSL to check signatures with, got no such packages. "
+            "Install them, pip install 'roost-server[registry]', or ask for no signatures."
+        ]
+    try:
+        read_signers(registry.signers, "registry.signers")
+    except ArtifactError as refusal:
+        return [str(refusal)]
+    return []
 
 
 def _announce(settings: Settings, doors: Doors) -> None:

@@ -1,8 +1,9 @@
 """The artifact source: finds versions in the registry and brings their bundles into the cache, verified.
 
 Used by the driver and the operators' service. The registry is opened with the first call, in the thread that asks it:
-an MLflow client takes a second to import. Always: what the registry does (nothing, for minutes; lie) becomes an
-ArtifactError or SourceTimeout in bounded time, and never holds the loop.
+an MLflow client takes a second to import, and what checks signatures, which is done in a thread too, a third of one.
+Always: what the registry does (nothing, for minutes; lie) becomes an ArtifactError or SourceTimeout in bounded time,
+and never holds the loop.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from registry_client.attachments import Attachments
 from registry_client.cache import BundleCache
 from registry_client.errors import ArtifactError, NotInRegistry, VerificationFailed
 from registry_client.registry import Registry, Version
@@ -44,10 +46,12 @@ class ArtifactSource:
     def __init__(self, settings: RegistrySettings) -> None:
         self._location = settings.location
         self._cache = BundleCache(settings.cache)
+        self._signers = settings.signers
         self._registry: Registry | None = None
         self._finding = SlowCalls("registry-find")
         self._fetching = SlowCalls("registry-fetch")
         self._reading = SlowCalls("cache-read")
+        self._checking = SlowCalls("signatures")
 
     @property
     def exists(self) -> bool:
@@ -105,6 +109,31 @@ class ArtifactSource:
                 hint="The registry has changed it: do not serve it.",
             )  # fmt: skip
         return await self.fetch(found)
+
+    async def signer_of(self, name: str, version: str, digest: str) -> str:
+        """Who has signed a bundle that the cache holds; "" where no signature is asked for.
+
+        Its bytes are read and verified once more, and it is their digests that the signature must cover: workers load
+        what has these digests, or nothing. Raises SignatureRefused, BadKey, and what the registry's errors become.
+        """
+        if not self._signers:
+            return ""
+
+        def attachments() -> Attachments:
+            return self.opened().attachments(name, int(version))
+
+        def check() -> str:
+            from registry_client.signing.vouching import open_vouching  # only who asks for signatures needs it
+
+            vouching = open_vouching(self._signers, self._cache)  # each time: a key that was replaced counts at once
+            return vouching.signer_of(self._cache.get(digest), version, attachments).name
+
+        try:
+            async with asyncio.timeout(FETCH_TIMEOUT_S):
+                return await self._checking.call(check)
+        except TimeoutError:
+            self._checking = SlowCalls("signatures")
+            raise SourceTimeout(_slow("give a version's signatures", FETCH_TIMEOUT_S)) from None
 
     async def _find(self, ask: Callable[[], Result]) -> Result:
         try:

@@ -1,4 +1,4 @@
-"""Loading an artifact: the bundle into the cache, the trial, a seat, and every worker ready.
+"""Loading an artifact: the bundle into the cache, its signature, the trial, a seat, and every worker ready.
 
 Used by the driver for each `Load`. Always: what can't fit, or fails anywhere, raises LoadRefused with a reason in one
 line, before a route names it; its seat is given back then. A cancelled load gives back what it took. What can't be
@@ -94,21 +94,25 @@ class ArtifactLoader:
         self._try_artifact = try_artifact
         self._not_fetched: Counter[str] = Counter()  # how often in a row, by digest
 
-    async def load(self, model: int, name: str, artifact: Artifact, stable_digest: str | None) -> None:
-        """Returns once every worker that serves holds it. Raises LoadRefused, NoWorkers where none did in time,
-        NotFetched where neither cache nor registry gave it."""
+    async def load(self, model: int, name: str, artifact: Artifact, stable_digest: str | None) -> str:
+        """Returns once every worker that serves holds it: who has signed it, "" where that was not asked for. Raises
+        LoadRefused, NoWorkers where none did in time, NotFetched where neither cache nor registry gave it."""
+        signer = ""
         if self._seating.find(model, artifact.digest) is None:
-            await self._cached(name, artifact)
+            signer = await self._cached(name, artifact)
             await self._tried(TrialTask(name, artifact, stable_digest))
         try:
             await self._seated(model, artifact)
         except BaseException:
             self._seating.give_back(model, artifact.digest)
             raise
+        return signer
 
-    async def _cached(self, name: str, artifact: Artifact) -> None:
+    async def _cached(self, name: str, artifact: Artifact) -> str:
+        """Brings it into the cache, and finds out who has signed it, before anything of it is opened."""
         try:
             await self._source.held(name, artifact.version, artifact.digest)
+            signer = await self._source.signer_of(name, artifact.version, artifact.digest)
         except FETCH_ERRORS as error:
             failures = self._not_fetched[artifact.digest]
             self._not_fetched[artifact.digest] += 1
@@ -118,6 +122,7 @@ class ArtifactLoader:
         except ArtifactError as error:
             raise LoadRefused(str(error)) from error
         self._not_fetched.clear()  # they answer again
+        return signer
 
     async def _tried(self, task: TrialTask) -> None:
         outcome = await self._try_artifact(task)

@@ -62,9 +62,9 @@ class Loads:
     async def _load(self, index: int, name: str, artifact: Artifact) -> None:
         driver, what = self._driver, f"version {artifact.version} ({artifact.digest[:12]})"
         driver.events.append("loading", f"{what} is being loaded", model=name)
-        refusal, unavailable = None, False
+        refusal, unavailable, signer = None, False, ""
         try:
-            await self._load_patiently(index, name, artifact)
+            signer = await self._load_patiently(index, name, artifact)
         except LoadRefused as error:
             refusal, unavailable = str(error), isinstance(error, NotNow)
         except Exception as error:
@@ -76,7 +76,8 @@ class Loads:
                 del self._running[key]
         now_ns, at_utc = driver.now()
         if refusal is None:
-            driver.events.append("loaded", f"{what} is loaded at every worker", model=name)
+            signed = f", signed by {signer}" if signer else ""
+            driver.events.append("loaded", f"{what} is loaded at every worker{signed}", model=name)
             await driver.apply(name, Loaded(now_ns=now_ns, at_utc=at_utc, digest=artifact.digest))
         else:
             log.warning("%s is refused", what, extra={"fields": {"model": name, "reason": refusal}})
@@ -86,8 +87,8 @@ class Loads:
             )
             await driver.apply(name, failed)
 
-    async def _load_patiently(self, index: int, name: str, artifact: Artifact) -> None:
-        """What is on trial is refused where it can't be had now; what is to serve is waited for."""
+    async def _load_patiently(self, index: int, name: str, artifact: Artifact) -> str:
+        """What is on trial is refused where it can't be had now; what is to serve is waited for. Who has signed it."""
         alert = f"loading {name}, version {artifact.version}"
         try:
             while True:

@@ -10,14 +10,16 @@ import pytest
 import typer
 import typer.main
 
-from registry_client import folder, manifest, registry
+from registry_client import attachments, folder, manifest, registry
 from registry_client.baseline.document import BASELINE_BYTES_MAX, BASELINE_FILE
 from registry_client.golden import GOLDEN_BYTES_MAX, read_golden
 from registry_client.manifest import read_lineage
 from registry_client.onnx_model import MODEL_BYTES_MAX
+from registry_client.signing.signatures import FINGERPRINT_SHOWN, SIGNATURE_BYTES_MAX
 from registry_client.tensors import Datatype
 from registry_client.verify import read_verified
 from server.cli.bundles import register
+from server.cli.signing import sign
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "reference" / "bundle.md").read_text()
 
@@ -59,6 +61,7 @@ def test_the_examples_on_the_page_are_read():
 def commands() -> dict[str, set[str]]:
     app = typer.Typer(add_completion=False)
     register(app)
+    app.command("sign")(sign)
     group = typer.main.get_command(app)
     return {
         name: {flag for parameter in command.params for flag in parameter.opts if flag.startswith("--")}
@@ -84,10 +87,14 @@ def test_the_limits_on_the_page_are_those_of_the_code():
         "one file": [manifest.FILE_BYTES_MAX],
         "all files of a bundle": [manifest.BUNDLE_BYTES_MAX],
         "files in the manifest": [manifest.FILES_MAX],
+        "a file beside a version": [attachments.ATTACHMENT_BYTES_MAX],
+        "files beside a version": [attachments.ATTACHMENTS_MAX],
+        "a signature": [SIGNATURE_BYTES_MAX],
         "a tag": [250, registry.TAG_CHARACTERS_MAX],
         "a model's index in the folder registry": [folder.INDEX_BYTES_MAX],
     }
     assert f"{MODEL_BYTES_MAX:,} bytes" in PAGE
+    assert f"`KEY` the first {FINGERPRINT_SHOWN} digits of the public key's fingerprint" in PAGE
     assert f"at most {manifest.FILES_MAX - len(manifest.REQUIRED_FILES)} files of your own" in PAGE
 
 

@@ -51,7 +51,7 @@ def show(
     roost journal show churn --at 2026-01-31T14:03:00Z
     roost journal show --state /var/lib/roost
     """
-    found = _asked(look, model, limit, at) if state is None else _read(state, model, limit, at)
+    found = asked(look, model, limit, at) if state is None else read_state(state, model, limit, at)
     if look.as_json:
         from server.cli.operators.documents import print_json
 
@@ -109,7 +109,8 @@ def verify_journal(
         print("A last line is unfinished, as a crash leaves it: the server cuts it off when it writes again.")
 
 
-def _asked(look: Look, model: str, limit: int, at: str) -> dict[str, Any]:
+def asked(look: Look, model: str, limit: int, at: str) -> dict[str, Any]:
+    """What the server's journal has: what `roost journal show --json` prints."""
     from protos.roost.v1 import admin_pb2
     from server.cli.operators.admin_port import connected
     from server.cli.operators.documents import document
@@ -125,8 +126,8 @@ def _asked(look: Look, model: str, limit: int, at: str) -> dict[str, Any]:
     }
 
 
-def _read(folder: Path, model: str, limit: int, at: str) -> dict[str, Any]:
-    """The same from the file."""
+def read_state(folder: Path, model: str, limit: int, at: str) -> dict[str, Any]:
+    """The same from the file of a state folder."""
     file = folder / FILE
     try:
         lines = tuple(read(repaired(_bytes_of(file))[0]))
