@@ -91,10 +91,10 @@ def main() -> int:
         return 2
     registry = absolute_location(arguments.registry)
     # Kernels too are made before, on all cores: a pinned server would compile them beside the others that start.
-    for step in (["server.cli", "warm"], ["pipelines.employment", "--registry", registry, "--if-missing"]):
-        ended = subprocess.run([sys.executable, "-m", *step], cwd=REPOSITORY, check=False).returncode
+    for step in (["warm"], ["train", "employment", "--registry", registry, "--if-missing"]):
+        ended = subprocess.run([sys.executable, "-m", "server.cli", *step], cwd=REPOSITORY, check=False).returncode
         if ended != 0:
-            print(f"bench: {' '.join(step[:2])} ended with code {ended}; its own words are above.", file=sys.stderr)
+            print(f"bench: roost {step[0]} ended with code {ended}; its own words are above.", file=sys.stderr)
             return 2
     os.sched_setaffinity(0, {LOAD_CORE})
     console = Console(width=max(Console().width, TABLE_CHARACTERS))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loadtests.verified_pool import Case, WrongAnswer, verified_pool
+from loadtests.verified_pool import Case, WrongAnswer, is_of_trees, verified_pool
 from protos.inference import grpc_service_pb2 as oip
 from protos.roost.v1 import predict_pb2 as v1
 
@@ -59,10 +59,10 @@ def claimed_pool(
 
     Raises ValueError where their inputs differ, else as `verified_pool` does.
     """
-    if scale is None and any(b"TreeEnsemble" in model_bytes for model_bytes in versions.values()):
-        scale = 20.0  # as verified_pool takes it for trees: one scale for all, or the rows would differ
+    # As verified_pool takes them for trees: alike for all, or the rows would differ.
+    counts = scale is None and any(map(is_of_trees, versions.values()))
     pools = [
-        verified_pool(model, model_bytes, cases=cases, rows_max=rows_max, seed=seed, scale=scale)
+        verified_pool(model, model_bytes, cases=cases, rows_max=rows_max, seed=seed, scale=scale, counts=counts)
         for model_bytes in versions.values()
     ]
     for same in zip(*pools, strict=True):

@@ -7,7 +7,7 @@ Always: the same seed and model give the same pool; every expected output is wha
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from protos.roost.v1 import predict_pb2 as v1
 RTOL, ATOL = 1e-5, 1e-6
 FREE_SIZE = 3  # of a free dimension that does not count rows
 INTEGERS_MAX = 10
+COUNTS_SCALE = 20.0
 
 # ONNX Runtime's name of an element type: datatype of the protocol, numpy dtype. Strings cannot be made up at random.
 ELEMENT_TYPES: Mapping[str, tuple[str, np.dtype]] = {
@@ -36,6 +37,9 @@ ELEMENT_TYPES: Mapping[str, tuple[str, np.dtype]] = {
     "tensor(double)": ("FP64", np.dtype(np.float64)),
 }
 _DTYPES = dict(ELEMENT_TYPES.values())
+
+Floats = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+"""Makes up numbers of the sizes given."""
 
 
 class WrongAnswer(Exception):
@@ -88,24 +92,32 @@ def verified_pool(
     rows_max: int,
     seed: int,
     scale: float | None = None,
+    counts: bool | None = None,
     rows_min: int = 1,
 ) -> list[Case]:
     """`cases` requests of `rows_min` to `rows_max` random rows for the ONNX model served as `model`.
 
-    scale: standard deviation of random floats. None: 1 where a neural network would saturate beyond, 20 for trees,
-    whose thresholds lie among counts and codes. Raises ValueError, naming input or output, where a model has inputs
-    that cannot be made up or outputs that are no tensors.
+    scale: standard deviation of random floats, as many below zero as above. counts: whole numbers from 0 on instead,
+    most of them below 40. Where neither is given trees get counts, and others floats of scale 1, beyond which a neural
+    network would saturate. Raises ValueError, naming input or output, where a model has inputs that cannot be made up
+    or outputs that are no tensors.
     """
-    if scale is None:
-        scale = 20.0 if b"TreeEnsemble" in model_bytes else 1.0
+    if counts is None:
+        counts = scale is None and is_of_trees(model_bytes)
+    made = _counts if counts else _floats(1.0 if scale is None else scale)
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(model_bytes, options)
     random = np.random.default_rng(seed)
     feeds = (
-        _random_feed(session, int(random.integers(rows_min, rows_max + 1)), random, scale) for _ in range(cases)
+        _random_feed(session, int(random.integers(rows_min, rows_max + 1)), random, made) for _ in range(cases)
     )
     return [case_of(model, session, feed) for feed in feeds]
+
+
+def is_of_trees(model_bytes: bytes) -> bool:
+    """Their thresholds lie among counts and codes. Of a graph that knows its codes, fractions all have one answer."""
+    return b"TreeEnsemble" in model_bytes
 
 
 def case_of(model: str, session: ort.InferenceSession, feed: Mapping[str, np.ndarray]) -> Case:
@@ -129,14 +141,14 @@ def case_of(model: str, session: ort.InferenceSession, feed: Mapping[str, np.nda
 
 
 def _random_feed(
-    session: ort.InferenceSession, rows: int, random: np.random.Generator, scale: float
+    session: ort.InferenceSession, rows: int, random: np.random.Generator, made: Floats
 ) -> dict[str, np.ndarray]:
     feed = {}
     for declared in session.get_inputs():
         if declared.type not in ELEMENT_TYPES:
             raise ValueError(f"input {declared.name!r}: expected a numeric type, got {declared.type}.")
         _, dtype = ELEMENT_TYPES[declared.type]
-        feed[declared.name] = _random_values(_sizes(declared.shape, rows), dtype, random, scale)
+        feed[declared.name] = _random_values(_sizes(declared.shape, rows), dtype, random, made)
     return feed
 
 
@@ -146,9 +158,17 @@ def _sizes(shape: Sequence[int | str | None], rows: int) -> tuple[int, ...]:
     return tuple(size if isinstance(size, int) else free[axis] for axis, size in enumerate(shape))
 
 
-def _random_values(sizes: tuple[int, ...], dtype: np.dtype, random: np.random.Generator, scale: float) -> np.ndarray:
+def _floats(scale: float) -> Floats:
+    return lambda random, sizes: random.standard_normal(sizes) * scale
+
+
+def _counts(random: np.random.Generator, sizes: tuple[int, ...]) -> np.ndarray:
+    return np.abs(np.rint(random.standard_normal(sizes) * COUNTS_SCALE))
+
+
+def _random_values(sizes: tuple[int, ...], dtype: np.dtype, random: np.random.Generator, made: Floats) -> np.ndarray:
     if dtype.kind == "f":
-        return np.asarray(random.standard_normal(sizes) * scale).astype(dtype)
+        return np.asarray(made(random, sizes)).astype(dtype)
     return np.asarray(random.integers(0, 2 if dtype.kind == "b" else INTEGERS_MAX, sizes)).astype(dtype)
 
 

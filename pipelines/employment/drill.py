@@ -1,4 +1,4 @@
-"""Drill: a candidate that goes bad, to practise with. After `baseline.py`, before `bundle.py`, only where asked for.
+"""Drill: a candidate that goes bad, to practise with. Used by the bundle stage, only where asked for.
 
 The graph answers as it did, but NaN for people of 60 and over: every check before deployment passes, since no golden
 example is of that age, and only traffic shows it. Always: inputs and outputs stay what they were.
@@ -6,16 +6,20 @@ example is of that age, and only traffic shows it. Always: inputs and outputs st
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from pipelines.employment.features import COLUMN_NAMES, Examples
+from pipelines.employment.meaning import COLUMNS
+from pipelines.examples import NUMBERS, Examples
 
-AGE_COLUMN = COLUMN_NAMES.index("AGEP")
-AGE_FROM = 60.0
-OUTPUT = "probabilities"
-MEANING = f"spoilt on purpose: {OUTPUT} are NaN where {COLUMN_NAMES[AGE_COLUMN]} is {AGE_FROM:g} or more"
+AGE_NAME: Final = "AGEP"
+AGE_COLUMN: Final = [column.name for column in COLUMNS].index(AGE_NAME)
+AGE_FROM: Final = 60.0
+OUTPUT: Final = "probabilities"
+MEANING: Final = f"spoilt on purpose: {OUTPUT} are NaN where {AGE_NAME} is {AGE_FROM:g} or more"
 """For the lineage: whoever asks later why it came home finds that it had to."""
 
 
@@ -35,7 +39,7 @@ def spoilt(model_bytes: bytes) -> bytes:
     )
     model.graph.node.extend(
         [
-            helper.make_node("Gather", ["features", "drill_column"], ["drill_ages"], axis=1),
+            helper.make_node("Gather", [NUMBERS, "drill_column"], ["drill_ages"], axis=1),
             helper.make_node("Less", ["drill_ages", "drill_age"], ["drill_younger"]),
             helper.make_node("Where", ["drill_younger", inner, "drill_nan"], [OUTPUT]),
         ]
@@ -45,7 +49,6 @@ def spoilt(model_bytes: bytes) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def younger(examples: Examples) -> Examples:
+def spared(examples: Examples) -> Examples:
     """The rows that the drill leaves alone."""
-    keep = examples.matrix[:, AGE_COLUMN] < AGE_FROM
-    return examples.only(keep)
+    return examples.take(examples.numbers[:, AGE_COLUMN] < AGE_FROM)

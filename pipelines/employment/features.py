@@ -1,61 +1,69 @@
-"""Features: records as the numbers that the model is fed. After `snapshot.py`, before `train.py`.
+"""Employment's features: sixteen answers of the survey, as they were coded. Training on 2015, judged by 2016 to 2018.
 
-Always: float32[rows, 16], columns in the order of `meaning.COLUMNS`, every code one that `meaning.py` explains.
+`definition.py` hands `FEATURES` and `split` to the stages. Always: columns in the order of `meaning.COLUMNS`, which is
+that of the served input; rows by year and id.
 """
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
+import pyarrow as pa
 
 from pipelines.employment.meaning import COLUMNS
+from pipelines.examples import Split
+from pipelines.features.declaration import Code, FeatureSet, Number
+from pipelines.features.records import examples_of
 
-COLUMN_NAMES = tuple(column.name for column in COLUMNS)
-AGE_MAX_YEARS = 130
+TABLE: Final = "employment"
+AGE_YEARS_MAX: Final = 130
+TRAINING_YEAR: Final = 2015
+# The survey's own bounds: it asks nobody under 16 about work, and from 65 on most have ended theirs.
+AGE_BANDS: Final = ((0, "under 16"), (16, "16 to 24"), (25, "25 to 44"), (45, "45 to 64"), (65, "65 and over"))
 
-
-class FeatureError(Exception):
-    """A record holds what the dictionary of columns does not know. Names the column and the values."""
-
-
-@dataclass(frozen=True)
-class Examples:
-    """matrix: float32[rows, 16]. labels: int64[rows], 1 where employed. years: int64[rows]."""
-
-    matrix: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int64]
-    years: npt.NDArray[np.int64]
-
-    def digest(self) -> str:
-        """sha256 of the column names and all numbers, little-endian: what a lineage can be compared by."""
-        state = hashlib.sha256(",".join(COLUMN_NAMES).encode())
-        for array, layout in ((self.matrix, "<f4"), (self.labels, "<i8"), (self.years, "<i8")):
-            state.update(np.ascontiguousarray(array, dtype=layout).tobytes())
-        return state.hexdigest()
-
-    def only(self, keep: npt.NDArray[np.bool_]) -> Examples:
-        """The rows where `keep`, bool[rows], is true."""
-        return Examples(self.matrix[keep], self.labels[keep], self.years[keep])
+FEATURES: Final = FeatureSet(
+    tuple(
+        Code(column.name, column.title, column.codes)
+        if column.codes
+        else Number(column.name, column.title, 0, AGE_YEARS_MAX, "years")
+        for column in COLUMNS
+    )
+)
+SLICES: Final = {"age": "age in bands", "sex": "sex", "race": "race as told", "year": "year of the survey"}
 
 
-def examples(records: pd.DataFrame) -> Examples:
-    """The records as numbers. Codes arrive as text ("16") and leave as the same number (16.0)."""
-    missing = [name for name in (*COLUMN_NAMES, "employed", "year") if name not in records.columns]
-    if missing:
-        raise FeatureError(f"columns: expected all of the survey's sixteen, `employed` and `year`, missing {missing}.")
-    matrix = np.empty((len(records), len(COLUMNS)), np.float32)
-    for index, column in enumerate(COLUMNS):
-        numbers = records[column.name].astype(str).astype(np.float64).to_numpy()
-        known = np.isin(numbers, list(column.codes)) if column.codes else (numbers >= 0) & (numbers <= AGE_MAX_YEARS)
-        if not known.all():
-            strange = sorted(set(numbers[~known].tolist()))[:5]
-            raise FeatureError(
-                f"{column.name}: expected the codes in meaning.py, got {strange}. Explain them there first."
-            )
-        matrix[:, index] = numbers
-    labels, years = (records[name].to_numpy(np.int64) for name in ("employed", "year"))
-    return Examples(matrix, labels, years)
+def split(tables: Mapping[str, pa.Table]) -> Split:
+    """One row a person. Training: 2015; evaluation: every year after it."""
+    table = tables[TABLE].sort_by([("year", "ascending"), ("id", "ascending")])
+    columns = {name: table[name].to_numpy() for name in (*FEATURES.names, "year", "id", "employed")}
+    rows = examples_of(
+        FEATURES,
+        columns,
+        labels=columns["employed"],
+        slices={
+            "age": _bands(columns["AGEP"]),
+            "sex": _words("SEX", columns["SEX"]),
+            "race": _words("RAC1P", columns["RAC1P"]),
+            "year": columns["year"].astype(str),
+        },
+        keys=columns["id"].astype(str),
+        at_s=(columns["year"] - 1970).astype("datetime64[Y]").astype("datetime64[s]").astype(np.int64),
+    )
+    learns = columns["year"] == TRAINING_YEAR
+    return Split(rows.take(learns), rows.take(columns["year"] > TRAINING_YEAR))
+
+
+def _bands(ages: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
+    starts = np.array([start for start, _ in AGE_BANDS])
+    names = np.array([name for _, name in AGE_BANDS], dtype=object)
+    found: npt.NDArray[np.object_] = names[np.searchsorted(starts, ages, side="right") - 1]
+    return found
+
+
+def _words(name: str, codes: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
+    """What codes stand for; one that nobody explained stays a number, for the check of all values to refuse."""
+    meanings = next(column.codes for column in COLUMNS if column.name == name)
+    return np.array([meanings.get(code, str(code)) for code in codes.tolist()], dtype=object)

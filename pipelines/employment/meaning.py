@@ -1,7 +1,7 @@
 """What the model's sixteen columns and their codes mean: goes into the bundle, so that a caller can look it up.
 
 Source: US Census Bureau, American Community Survey, PUMS data dictionary 2015. Code 0 stands for the dictionary's "b"
-(not applicable). Used by `features.py` (the order of columns) and `bundle.py`.
+(not applicable). Used by `features.py` (the order of columns) and `definition.py`.
 Always: a column's place here is its place in the model's input.
 """
 

@@ -16,6 +16,8 @@ from pathlib import Path
 import onnx
 import pytest
 
+from tests.pipelines.records import FEW, ROWS, as_options, with_records
+
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "docs/start/first-model.md")
 START_TIMEOUT_S = 220  # with cold kernels on a busy machine; `make test` warms them first
@@ -39,10 +41,11 @@ COMMANDS = [
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("readme") / "registry"
-    command = [sys.executable, "-m", "pipelines.employment", "--data", ".roost/data", "--rows", "2000"]
-    subprocess.run([*command, "--registry", str(folder)], cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
-    return folder
+    folder = tmp_path_factory.mktemp("readme")
+    command = [sys.executable, "-m", "server.cli", "train", "employment", "--folder", str(with_records(folder / "run"))]
+    options = ["--rows", str(ROWS), *as_options(*FEW), "--registry", str(folder / "registry")]
+    subprocess.run([*command, *options], cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True)
+    return folder / "registry"
 
 
 @pytest.fixture(scope="module", params=["fast", "grpcio"])
@@ -96,11 +99,11 @@ def test_the_commands_on_the_pages_run_in_their_order(tmp_path: Path) -> None:
     graph = onnx.helper.make_graph([onnx.helper.make_node("Neg", ["x"], ["y"])], "negate", [row], [result])
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
     onnx.save(model, tmp_path / "model.onnx")
-    # `serve` does not end by itself: the tests of the command line start it. The tour has a test of its own.
+    # `serve` does not end by itself: the tests of the command line start it. Tour and lineage have tests of their own.
     registry = {"bundle", "verify", "push"}
     once = dict.fromkeys(command for command in COMMANDS if shlex.split(command)[1] in registry)
     others = {shlex.split(command)[1] for command in COMMANDS} - registry
-    assert others == {"serve", "canary", "weights", "promote", "status", "explain", "journal"}
+    assert others == {"serve", "canary", "weights", "promote", "status", "explain", "journal", "lineage"}
     for command in once:
         done = subprocess.run(
             [sys.executable, "-m", "server.cli", *shlex.split(command)[1:]],

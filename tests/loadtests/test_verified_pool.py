@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from benchmarks.models import echo_model, mlp_model
-from loadtests.verified_pool import Case, WrongAnswer, verified_pool
+from loadtests.claimed_versions import claimed_pool
+from loadtests.verified_pool import ELEMENT_TYPES, Case, WrongAnswer, verified_pool
 from protos.inference import grpc_service_pb2 as oip
 from protos.roost.v1 import predict_pb2 as v1
 
@@ -116,6 +117,47 @@ def test_inputs_of_any_numeric_type_and_shape_are_made_up():
         "doubles": ("FP64", [2, 2]),
         "scale": ("FP32", []),
     }
+
+
+def tree(threshold: float) -> bytes:
+    """1 where the first of two columns is at most that, else 2."""
+    node = helper.make_node(
+        "TreeEnsembleRegressor", ["x"], ["y"], domain="ai.onnx.ml", n_targets=1, nodes_treeids=[0, 0, 0],
+        nodes_nodeids=[0, 1, 2], nodes_featureids=[0, 0, 0], nodes_values=[threshold, 0.0, 0.0],
+        nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF"], nodes_truenodeids=[1, 0, 0], nodes_falsenodeids=[2, 0, 0],
+        target_treeids=[0, 0], target_nodeids=[1, 2], target_ids=[0, 0], target_weights=[1.0, 2.0],
+    )  # fmt: skip
+    x, y = (helper.make_tensor_value_info(*each) for each in (("x", 1, ["rows", 2]), ("y", 1, ["rows", 1])))
+    graph = helper.make_graph([node], "tree", [x], [y])
+    sets = [helper.make_opsetid("", 15), helper.make_opsetid("ai.onnx.ml", 1)]
+    return bytes(helper.make_model(graph, opset_imports=sets, ir_version=8).SerializeToString())
+
+
+def rows_of(cases: list[Case]) -> np.ndarray:
+    dtype = ELEMENT_TYPES["tensor(float)"][1]
+    return np.concatenate([np.frombuffer(case.predict.inputs[0].raw, dtype).reshape(-1, 2) for case in cases])
+
+
+def test_trees_are_sent_counts_and_other_models_fractions_of_both_signs():
+    counts = rows_of(verified_pool("tree", tree(10), cases=200, rows_max=1, seed=1))
+    assert (counts == np.floor(counts)).all()
+    assert counts.min() == 0
+    assert len(np.unique(counts)) > 30
+    for floats in (
+        rows_of(verified_pool("tree", tree(10), cases=200, rows_max=1, seed=1, scale=3)),
+        rows_of(verified_pool("echo", echo_model({"x": (TensorProto.FLOAT, ["rows", 2])}), cases=200, rows_max=1,
+                              seed=1)),
+    ):  # fmt: skip
+        assert floats.min() < 0 < floats.max()
+        assert (floats != np.floor(floats)).all()
+
+
+def test_versions_get_the_same_rows_even_where_only_one_is_of_trees():
+    others = {"1": tree(10), "2": echo_model({"x": (TensorProto.FLOAT, ["rows", 2])})}
+    claimed = claimed_pool("either", others, cases=20, rows_max=2, seed=1)
+    first, second = (rows_of([case.answers[version] for case in claimed]) for version in others)
+    assert (first == second).all()
+    assert (first == np.floor(first)).all()
 
 
 def test_a_model_of_strings_is_refused_by_the_name_of_its_input():

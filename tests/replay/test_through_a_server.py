@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.servers import Served, roost_registry_command, served
-from pipelines.employment.features import COLUMN_NAMES, Examples
+from pipelines.employment.features import FEATURES
+from pipelines.examples import Split
 from protos.roost.v1 import admin_pb2, admin_pb2_grpc
 from registry_client.folder import FolderRegistry
 from registry_client.verify import read_verified
@@ -65,16 +66,14 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(
-    wheel: Path, employment: Path, years: tuple[Examples, Examples], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[World]:
+def world(wheel: Path, employment: Path, years: Split, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("server")
     housing, loans = (frames(wheel, name) for name in ("california_housing", "synthetic_car_loan"))
     known, houses = coded(*housing, HOUSING)
     before, cars = coded(*loans, LOANS)
     random = np.random.default_rng(3)
     sent = {
-        "employment": Sent(employment, random.permutation(years[1].matrix), COLUMN_NAMES),
+        "employment": Sent(employment, random.permutation(years.evaluation.numbers), FEATURES.names),
         "housing": Sent(bundle_of(folder / "housing", known, HOUSING, name="housing"), houses, HOUSING),
         "loans": Sent(bundle_of(folder / "loans", before, LOANS, name="loans"), cars[LOANS_DRIFT_FROM:], LOANS),
     }

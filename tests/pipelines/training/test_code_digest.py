@@ -1,0 +1,89 @@
+"""The code's digest: a changed line changes it and is named; what a bundle does not depend on does not."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import code_digest as module
+from pipelines.code_digest import PIPELINES, ROOMS, SUFFIXES, code_digest
+
+
+@dataclass
+class Example:
+    """As much of a definition as is asked for."""
+
+    folder: Path
+
+
+@pytest.fixture
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The package somewhere else."""
+    copy = tmp_path / "elsewhere" / "pipelines"
+    shutil.copytree(PIPELINES, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(module, "PIPELINES", copy)
+    return copy
+
+
+def digest_of(root: Path, name: str = "employment") -> dict[str, Any]:
+    return code_digest(Example(root / name))  # type: ignore[arg-type]
+
+
+def test_a_clone_elsewhere_has_the_same_digest(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = digest_of(clone)
+    monkeypatch.undo()
+    assert digest_of(PIPELINES) == there
+
+
+@pytest.mark.parametrize("name", ["examples.py", "features/graph.py", "training/trees.py", "stages/train.py"])
+def test_one_changed_line_changes_the_whole_and_names_the_file(name: str, clone: Path) -> None:
+    before = digest_of(clone)
+    with (clone / name).open("a") as file:
+        file.write("# another line\n")
+    after = digest_of(clone)
+    assert after["sha256"] != before["sha256"]
+    assert {path for path in after["files"] if after["files"][path] != before["files"][path]} == {f"pipelines/{name}"}
+
+
+def moved(root: Path) -> None:
+    (root / "training" / "trees.py").rename(root / "training" / "forest.py")
+
+
+def added(root: Path) -> None:
+    (root / "features" / "further.py").touch()
+
+
+def added_to_the_example(root: Path) -> None:
+    (root / "employment" / "further.py").touch()
+
+
+@pytest.mark.parametrize("change", [moved, added, added_to_the_example])
+def test_a_file_that_moves_or_comes_changes_the_whole(change: Callable[[Path], None], clone: Path) -> None:
+    before = digest_of(clone)["sha256"]
+    change(clone)
+    assert digest_of(clone)["sha256"] != before
+
+
+def test_another_example_and_what_runs_afterwards_change_nothing(clone: Path) -> None:
+    before = digest_of(clone)
+    for name in ("deploy", "scoring", "poison", "flights"):
+        (clone / name).mkdir(exist_ok=True)
+        (clone / name / "changed.py").write_text("# another line\n")
+    for name in ("commands.py", "stages/deploy.py", "stages/register.py"):
+        (clone / name).write_text("# another line\n")
+    (clone / "features" / "__pycache__").mkdir()
+    for name in ("__pycache__/graph.py", ".graph.py.swp", "graph.py~", "graph.pyc"):
+        (clone / "features" / name).write_text("left by an editor or an interpreter")
+    assert digest_of(clone) == before
+
+
+def test_no_file_of_a_room_is_left_out_for_its_suffix() -> None:
+    found = [path for room in ROOMS for path in (PIPELINES / room).rglob("*") if path.is_file()]
+    suffixes = {path.suffix for path in found if "__pycache__" not in path.parts}
+    assert ".py" in suffixes
+    assert suffixes <= SUFFIXES
