@@ -11,6 +11,7 @@ REGISTRY ?= sqlite:///.roost/mlflow.db
 NAME ?= employment
 PIPELINE ?=
 POISON ?=
+REPRODUCE ?=
 PROFILE ?= steady
 TARGET ?= 127.0.0.1:8001
 TESTS ?=
@@ -30,7 +31,7 @@ unexport PYTHONDONTWRITEBYTECODE
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve demo-model candidates pipeline poison test test-slow lint format bench bench-swaps bench-rollouts calibrate calibrate-peers soak fuzz load protos lock clean
+.PHONY: help setup serve demo-model candidates pipeline poison reproduce agreement test test-slow lint format bench bench-swaps bench-rollouts calibrate calibrate-peers soak fuzz load protos lock clean
 
 help:  ## show this page
 	@echo "Roost: a model inference server that takes its canaries home."
@@ -42,7 +43,8 @@ help:  ## show this page
 		| awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
 	@echo
 	@echo "  Variables: PYTHON=python3.12 (setup), TESTS=tests/wire (test), SERVE='--workers 2' (serve),"
-	@echo "             NAME=flights (pipeline), POISON='--case leaked-label' (poison),"
+	@echo "             NAME=flights (pipeline, agreement), POISON='--case leaked-label' (poison),"
+	@echo "             REPRODUCE='--working-tree employment' (reproduce),"
 	@echo "             PROFILE=steady TARGET=host:port (load), REGISTRY=folder|URI (serve, demo-model, bench),"
 	@echo "             BENCH='--quick --check' (bench), SOAK='--requests 5000000' (soak)"
 
@@ -91,7 +93,13 @@ pipeline: setup $(DVC)/.installed  ## from records to a promoted model: what has
 poison: setup  ## spoil the records six ways: each is stopped by a gate and, past the gates, by the server
 	@$(BIN)/python -m pipelines.poison $(POISON)
 
-test: setup  ## run the test suite (TESTS=folder for a part of it)
+reproduce: setup  ## train in two clones of HEAD that must give one digest, and with changes that must each be named
+	@$(BIN)/python -m pipelines.reproducible $(REPRODUCE)
+
+agreement: setup  ## score all evaluation rows here, on Ray and through a server: the same answers (NAME=employment)
+	@$(BIN)/python -m pipelines.scoring.agreement $(NAME) --registry $(REGISTRY)
+
+test: setup $(DVC)/.installed  ## run the test suite (TESTS=folder for a part of it)
 	@# Kernels first: compiling them takes a minute, which is no test's to wait for.
 	$(BIN)/python -m server.cli warm
 	@# Exit 5 is "nothing of this kind there", which TESTS may well have asked for. Those that mostly wait for a minute

@@ -232,7 +232,12 @@ def _change(document: dict[str, Any], change: str) -> None:
         inner = inner.setdefault(section, {})
         if not isinstance(inner, dict):
             raise Refusal(f"--set {key}", expected="a known key", got="one inside a value", hint=_known([]))
-    inner[last] = yaml.safe_load(text)
+    try:
+        inner[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise Refusal(
+            f"--set {key}", expected="a value in YAML", got=repr(text[:80]), hint="As 150, 0.1, trees or [32, 16]."
+        ) from error
 
 
 def _refusal(invalid: ValidationError, document: Mapping[str, Any]) -> Refusal:

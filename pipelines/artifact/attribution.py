@@ -101,14 +101,15 @@ def explain_trees(
 def explain_graph(
     definition: Definition, run: Run, split: Split, rows_max: int, seed: int, say: Say = lambda words: None
 ) -> Explained:
-    """Of the graph `run`, whatever it was made from, against rows spread over training. Raises Refusal.
+    """Of the graph `run`, whatever it was made from, against rows spread over its answers to training. Raises Refusal.
 
     rows_max: how many of evaluation's, spread evenly. Values of classes are in log-odds of the positive class, those of
     a regression in the label's unit.
     """
     rows = spread_rows(len(split.evaluation), rows_max)
     sample = split.evaluation.take(rows)
-    background = split.training.take(spread_rows(len(split.training), BACKGROUND_ROWS))
+    answered = answers_of(definition, run, split.training)
+    background = split.training.take(typical_rows(answered, BACKGROUND_ROWS))
     swaps, random = Swaps(definition.features), np.random.default_rng(seed)
 
     def outputs_of(matrix: Floats) -> Floats:
@@ -158,6 +159,17 @@ def rounded(number: float) -> float:
 def spread_rows(rows: int, wanted: int) -> npt.NDArray[np.int64]:
     """int64[min(rows, wanted)]: places spread evenly over `rows`."""
     return np.linspace(0, rows - 1, min(rows, wanted)).astype(np.int64)
+
+
+def typical_rows(answers: Floats, wanted: int) -> npt.NDArray[np.int64]:
+    """int64[min(n, wanted)]: places of answers, float64[n], in the middle of as many parts of equal size by rank.
+
+    Their mean is near that of all: of flights 7.2 minutes, where all have 7.4 and a hundred rows spread over time 12.9.
+    """
+    parts = min(len(answers), wanted)
+    ranks = (2 * np.arange(parts, dtype=np.int64) + 1) * len(answers) // (2 * parts)
+    places: npt.NDArray[np.int64] = np.argsort(answers, kind="stable")[ranks]
+    return places
 
 
 def answers_of(definition: Definition, run: Run, examples: Examples) -> Floats:

@@ -89,11 +89,11 @@ def explained_rows_picture(explanations: Mapping[str, Any]) -> bytes:
             axes.text(MARGIN_POINTS, top, one.headline, va="top", weight=700)
             axes.text(MARGIN_POINTS, top + 12, one.way, va="top", color=FAINT)
             top += 1.25 * LINE_POINTS
-            _base_line(axes, (explanations["base"] - low) / span, top + 12, top + LINE_POINTS * len(one.steps) - 4)
             for name, start, value in one.steps:
                 _label(axes, top, name, _signed(value))
                 left, right = sorted(((start - low) / span, (start + value - low) / span))
                 _bar(axes, top, left, right, UP if value >= 0 else DOWN)
+                _base_line(axes, top, (explanations["base"] - low) / span)
                 top += LINE_POINTS
             top += 0.75 * LINE_POINTS
         told = " ".join(one.told for one in examples)
@@ -160,13 +160,13 @@ class _Waterfall:
         self.steps: list[tuple[str, float, float]] = []
         at = base
         for entry in values[:STEPS_MAX]:
-            title, name = (f"{entry[key]}: {entry['shown']}" for key in ("title", "feature"))
+            title, name = (f"{entry[key]}: {_minus(entry['shown'])}" for key in ("title", "feature"))
             self.steps.append((_fitting(title, name), at, entry["value"]))
             at += entry["value"]
         if rest := values[STEPS_MAX:]:
             self.steps.append((f"the other {len(rest)} features", at, sum(entry["value"] for entry in rest)))
         self.ends = [base, *(start + value for _, start, value in self.steps)]
-        self.headline = f"answer {_plain(example['answer'])}, actual {example['actual_shown']}"
+        self.headline = f"answer {_plain(example['answer'])}, actual {_minus(example['actual_shown'])}"
         self.way = f"row {example['row']:,}: from {_plain(base)} to {_plain(example['output'])}, {explanations['unit']}"
         steps = ", ".join(f"{name} {_signed(value)}" for name, _, value in self.steps)
         self.told = f"{self.headline}; {self.way}: {steps}."
@@ -216,10 +216,10 @@ def _bar(axes: Axes, top: float, left: float, right: float, colour: str) -> None
     )  # fmt: skip
 
 
-def _base_line(axes: Axes, share: float, top: float, bottom: float) -> None:
-    """Where every row begins: without it a bar's side could not be told."""
+def _base_line(axes: Axes, top: float, share: float) -> None:
+    """Across a bar, where every row begins: without it a bar's side could not be told. Not through the words."""
     x = MARGIN_POINTS + share * (WIDTH_POINTS - 2 * MARGIN_POINTS)
-    axes.plot([x, x], [top, bottom], color=FAINT, linewidth=0.8, linestyle=(0, (2, 2)))
+    axes.plot([x, x], [top + 10, top + 14 + BAR_POINTS], color=INK, linewidth=0.8)
 
 
 def _plain(number: float) -> str:
@@ -230,13 +230,18 @@ def _signed(number: float) -> str:
     return f"{number:+.3g}".replace("-", MINUS)
 
 
+def _minus(words: str) -> str:
+    """Words whose numbers below zero have the sign that the others have."""
+    return re.sub(r"(?<!\S)-(?=[\d.])", MINUS, words)
+
+
 def _fitting(*wordings: str) -> str:
     """The first that fits into a label, or the last, cut."""
     return next((words for words in wordings if len(words) <= LABEL_CHARACTERS_MAX), wordings[-1])
 
 
 def _short(words: str, characters_max: int) -> str:
-    return words if len(words) <= characters_max else words[: characters_max - 1].rstrip() + "…"
+    return words if len(words) <= characters_max else words[: characters_max - 1].rstrip(" ,;:") + "…"
 
 
 def _quantity(report: Mapping[str, Any]) -> str:

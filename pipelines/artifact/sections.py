@@ -151,7 +151,10 @@ def _takes(meaning: Mapping[str, Any]) -> Section:
         for at, column in zip((MEANING / part).each(meaning[part]), meaning[part], strict=True)
     )
     heads = ("name", "what it is", "input", "column", "is", "from", "to", "unit or values")
-    note = "What is outside, or none of the values, counts as missing or unknown. manifest.json explains the codes."
+    note = (
+        "What is outside, or none of the values, counts as missing or unknown; at its end a cycle begins again. "
+        "manifest.json explains the codes."
+    )
     return Section("takes", "What it takes", tables=(Table(heads, rows, note),))
 
 
@@ -160,7 +163,7 @@ def _domain(at: Place, column: Mapping[str, Any]) -> tuple[Cell, Cell, Cell, Cel
         case "number":
             return at / "kind", at / "low", at / "high", at / "unit"
         case "cycle":
-            return at / "kind", "the beginning", at / "period", ""
+            return at / "kind", at / "low", at / "period", ""
         case "code":
             return at / "kind", "", "", "codes"
         case _:
@@ -209,8 +212,10 @@ def _measures(report: Mapping[str, Any]) -> Section:
         for key in keys
     )
     heads: tuple[Cell, ...] = ("measure", "all", *(period / "period" for period in periods))
-    sentence = ("The gates judge by ", EVALUATION / "measure" / "title", "; higher is better.")
-    return Section("measures", "How good it is", (sentence,), tables=(Table(heads, rows),))
+    sentences: list[Sentence] = [("The gates judge by ", EVALUATION / "measure" / "title", "; higher is better.")]
+    if report["task"] == "regression":
+        sentences.append(("Errors, deviations, means and bias are in ", EVALUATION / "label" / "unit", "."))
+    return Section("measures", "How good it is", tuple(sentences), tables=(Table(heads, rows),))
 
 
 def _gates(report: Mapping[str, Any]) -> Section:
@@ -239,10 +244,11 @@ def _calibration(report: Mapping[str, Any]) -> Section:
     at = EVALUATION / "calibration"
     keys = ("low", "high", "predicted", "actual", "rows")
     heads = ("predicted from", "to", "predicted, mean", "actual, mean", "rows")
+    unit = "as probabilities" if report["task"] == "classification" else "as a share of the labels' standard deviation"
     return Section(
         "calibration",
         "Calibration",
-        (("Calibration error: ", at / "error", "."),),
+        (("On average over bins, what was predicted and what came true are ", at / "error", f" apart, {unit}."),),
         pictures=(Picture("calibration.svg", "What was predicted against what came true; on the line is right."),),
         tables=(_table(heads, at / "bins", report["calibration"]["bins"], keys),),
     )
@@ -299,7 +305,7 @@ def _explanations(explanations: Mapping[str, Any]) -> Section:
         "What it goes by",
         (
             ("By ", EXPLANATIONS / "method", ", over ", EXPLANATIONS / "rows", " rows of evaluation, in ",
-             EXPLANATIONS / "unit", ". Contributions lead from the mean, ", EXPLANATIONS / "base",
+             EXPLANATIONS / "unit", ". Contributions lead from the mean answer, ", EXPLANATIONS / "base",
              ", to what is answered to a row."),
             ("A contribution tells what moved this model's answer, not what causes what.",),
             *swapped,

@@ -104,7 +104,7 @@ class Cycle:
             raise _refusal(self.name, f"a period from {PERIOD_MIN:g} to {PERIOD_MAX:g}", f"{self.period}")
 
     def as_json(self) -> dict[str, object]:
-        return _document(self, "cycle") | {"period": float(self.period)}
+        return _document(self, "cycle") | {"low": 0.0, "period": float(self.period)}
 
 
 Feature = Number | Code | Text | Cycle

@@ -78,10 +78,11 @@ def agreements(bundle: VerifiedBundle, rows: Path, engines: Mapping[str, Engine]
 
 def compared(name: str, expected: Answers, answers: Answers, seconds: float) -> Agreement:
     """Labels, too: numbers that are equal are next to each other, all others count by their distance."""
-    if expected.keys() != answers.keys() or _rows(expected) != _rows(answers):
-        return Agreement(name, _rows(answers), np.inf, max(_rows(expected), _rows(answers)), seconds)
+    rows = _rows(answers)
+    if expected.keys() != answers.keys() or _rows(expected) != rows or rows == 0:
+        return Agreement(name, rows, np.inf, max(_rows(expected), rows), seconds)
     distances = np.column_stack([_distances(expected[output], answers[output]) for output in expected])
-    return Agreement(name, len(distances), float(distances.max()), int((distances > RTOL).any(axis=1).sum()), seconds)
+    return Agreement(name, rows, float(distances.max()), int((distances > RTOL).any(axis=1).sum()), seconds)
 
 
 def _distances(expected: npt.NDArray[np.generic], answers: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:

@@ -22,6 +22,7 @@ from pipelines.artifact.attribution import (
     explain_trees,
     permuted_values,
     spread_rows,
+    typical_rows,
 )
 from pipelines.definition import Classification
 from pipelines.employment.drill import spoilt
@@ -216,3 +217,18 @@ def test_rows_are_spread_from_the_first_to_the_last_each_once(rows: int, wanted:
     assert spread[0] == 0
     assert wanted == 1 or spread[-1] == rows - 1
     assert (np.diff(spread) > 0).all()
+
+
+@given(st.integers(1, 2000), st.integers(1, 300), st.integers(0, 100))
+def test_typical_rows_are_each_in_a_part_of_its_own_by_what_is_answered(rows: int, wanted: int, seed: int) -> None:
+    answers = np.random.default_rng(seed).permutation(rows).astype(np.float64)
+    places = typical_rows(answers, wanted)
+    parts = min(rows, wanted)
+    assert len(set(places.tolist())) == len(places) == parts
+    middles = (np.arange(parts) + 0.5) * rows / parts
+    assert (np.abs(answers[places] - middles) <= 1).all()
+
+
+def test_contributions_lead_from_about_the_mean_answer_to_training(network: Model) -> None:
+    answered = answers_of(network.work.definition, network.run, network.split.training)
+    assert abs(network.explained().base - answered.mean()) < 0.1 * answered.std()

@@ -13,6 +13,7 @@ import pytest
 from pipelines.artifact.card import card_html, card_markdown
 from pipelines.artifact.places import EVALUATION, LINEAGE, Place, shown
 from pipelines.artifact.sections import SLICE_MEASURES, TITLES, sections
+from pipelines.definition import Regression
 from pipelines.refusal import Refusal
 from registry_client import canonical_json
 from tests.pipelines.artifact.learnt_models import Model
@@ -136,6 +137,17 @@ def test_words_from_data_and_prose_stay_words(model: Model, documents: dict[str,
     assert "\n# heading" not in markdown
     widths = {len(re.split(r"(?<!\\)\|", line)) for line in markdown.splitlines() if "bold" in line}
     assert widths <= {6, 10, 11}
+
+
+def test_a_quantity_is_told_with_its_unit_and_a_cycle_with_where_it_begins(model: Model, page: str) -> None:
+    walked = WalkedCard(page)
+    units = [text for pointer, text in walked.told if pointer == "evaluation.json#/label/unit"]
+    cycles = [row for row in walked.rows if "cycle" in row]
+    if isinstance(model.work.definition.task, Regression):
+        assert units == ["minutes"]
+        assert [row[row.index("cycle") + 1 :][:2] for row in cycles] == [["0", "24"]]
+    else:
+        assert units == cycles == []
 
 
 def test_what_was_measured_on_no_row_is_a_dash_and_not_a_zero(page: str) -> None:

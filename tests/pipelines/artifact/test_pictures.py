@@ -19,6 +19,7 @@ from pipelines.artifact.pictures import (
     DARK_GROUND,
     GRID,
     GROUND,
+    explained_rows_picture,
     importances_picture,
     pictures,
     slices_picture,
@@ -149,3 +150,13 @@ def test_many_features_and_long_names_still_fit(documents: dict[str, Any]) -> No
     height = ElementTree.fromstring(drawn).get("height", "").removesuffix("pt")
     assert float(height) < 900
     assert len(drawn) < 1 << 20
+
+
+def test_numbers_below_zero_have_one_sign_in_all_words(documents: dict[str, Any]) -> None:
+    below = deepcopy(documents["explanations.json"])
+    below["examples"] = below["examples"][:1]
+    below["examples"][0]["actual_shown"] = "-42 minutes"
+    below["examples"][0]["values"][0] |= {"title": "up-to-date", "shown": "-0.5 minutes"}
+    told = ElementTree.fromstring(explained_rows_picture(below)).findtext("{*}desc") or ""
+    assert "actual \N{MINUS SIGN}42 minutes" in told
+    assert "up-to-date: \N{MINUS SIGN}0.5 minutes" in told

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipelines.examples import Split
 from pipelines.features.records import check_known
@@ -89,6 +91,31 @@ def test_a_row_depends_on_nothing_that_was_known_after_its_departure(
     # What was changed was seen by those that left later: the test would notice a look ahead.
     for name in ("precip", "origin_gain", "dest_gain"):
         assert not np.array_equal(columns[name][~before], others[name][~before], equal_nan=True), name
+
+
+@settings(max_examples=12, deadline=None)
+@given(minutes=st.integers(0, 31 * 24 * 60), seed=st.integers(0, 1000))
+def test_whatever_happens_after_any_moment_changes_no_row_before_it(
+    landed: pd.DataFrame, weather: pd.DataFrame, columns: dict[str, np.ndarray], minutes: int, seed: int
+) -> None:
+    """Of real records: later flights and readings are others, and who is in the air lands some other time."""
+    random, moment = np.random.default_rng(seed), pd.Timestamp("2013-01-01T05:00Z") + pd.Timedelta(minutes, "min")
+    before = (landed["dep_at"] <= moment).to_numpy()
+    world = landed.copy()
+    in_the_air = world["arr_at"] > moment
+    delays = random.integers(-60, 1000, in_the_air.sum())
+    world.loc[in_the_air, "arr_delay"] = delays
+    world.loc[in_the_air, "arr_at"] = moment + pd.to_timedelta(delays + 61, "min")
+    for name in ("dep_delay", "carrier", "origin", "dest", "distance"):
+        world.loc[~before, name] = random.permutation(world.loc[~before, name])
+    readings = weather.copy()
+    for name in READINGS:
+        readings.loc[readings["known_at"] > moment, name] = random.uniform(0, 10)
+    # Some are heard of twice, and the second time late.
+    again = readings[readings["known_at"] <= moment].assign(known_at=moment + pd.Timedelta(1, "us"), humid=99.0)
+    found = columns_of(world, pd.concat([readings, again], ignore_index=True))
+    for name in FEATURES.names:
+        assert pd.Series(found[name][before]).equals(pd.Series(columns[name][before])), (name, moment)
 
 
 def test_a_correction_of_the_weather_counts_from_when_it_is_known(landed: pd.DataFrame, weather: pd.DataFrame) -> None:
