@@ -7,10 +7,12 @@
 FROM python:3.11.14-slim-bookworm AS build
 
 WORKDIR /build
-# Dependencies first: this layer is made again only when the lock changes.
+# Dependencies first: this layer is made again only when the lock changes. The lock is complete, so that nothing is
+# resolved: pip takes `pydantic[email]`, which a library asks for, for a package without a hash.
 COPY locks/registry.lock locks/build.lock locks/
 RUN python -m venv /opt/roost/venv \
-    && /opt/roost/venv/bin/python -m pip install --no-cache-dir --require-hashes --only-binary :all: -r locks/registry.lock
+    && /opt/roost/venv/bin/python -m pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: -r locks/registry.lock \
+    && /opt/roost/venv/bin/python -m pip check
 RUN python -m venv /build/tools \
     && /build/tools/bin/python -m pip install --no-cache-dir --require-hashes --only-binary :all: -r locks/build.lock
 

@@ -69,7 +69,9 @@ $(VENV)/.installed: pyproject.toml locks/dev.lock $(wildcard clients/python/pypr
 		$$python -m venv --clear $(VENV); \
 	fi
 	@echo "setup: installing what locks/dev.lock pins (a minute or two the first time)"
-	@$(BIN)/python -m pip install --progress-bar off --require-hashes -r locks/dev.lock
+	@# The lock is complete: nothing has to be resolved, and pip takes `pydantic[email]`, which one asks for, for a package
+	@# without a hash.
+	@$(BIN)/python -m pip install --progress-bar off --no-deps --require-hashes -r locks/dev.lock
 	@$(BIN)/python -m pip check
 	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
 	@if [ -f clients/python/pyproject.toml ]; then \
