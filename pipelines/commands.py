@@ -89,6 +89,7 @@ def train(
     roost train flights --rows 2000 --through evaluate --registry /tmp/models
     """
     from pipelines.running import console, in_one_line, run_stages, work_of
+    from registry_client.opening import shown_location
 
     if through not in STAGES:
         raise typer.BadParameter(f"expected one of {', '.join(STAGES)}, got {through!r}", param_hint="--through")
@@ -96,7 +97,7 @@ def train(
         raise typer.BadParameter(f"expected a stage that leaves a bundle, got --through {through}", param_hint="--out")
     with in_one_line(name):
         if if_missing and (known := _stable(registry, name)) is not None:
-            console.print(f"{name}@stable is registered in {registry}: {known}")
+            console.print(f"{name}@stable is registered in {shown_location(registry)}: {known}")
             return
         given = [*(changes or ()), *([] if rows is None else [f"snapshot.rows_max={rows}"])]
         work = work_of(name, registry=registry, folder=folder, changes=given, candidate=candidate, drill=drill)
@@ -131,17 +132,21 @@ def run_pipeline(
 
     \b
     roost pipeline run employment
-    roost pipeline run employment --admin prod-1:8002 --target prod-1:8001 --registry http://mlflow:5000
+    roost pipeline run employment --admin 127.0.0.1:9003 --target 127.0.0.1:9001 --registry http://mlflow:5000
     """
-    from pipelines.reproducing import reproduce
+    from pipelines.reproducing import check_here, reproduce
     from pipelines.running import console, in_one_line, run_stages, work_of
+    from pipelines.stable import is_first
+    from registry_client.opening import open_registry, shown_location
 
+    _check_deploying(admin, target, traffic)
     with in_one_line(name):
+        check_here()
         work = work_of(name, registry=registry, folder=DEFAULT_FOLDER)
         console.print(f"{name}: {work.definition.title}")
-        if work.parameters.first and _stable(registry, name) is None:
-            changes = work.parameters.first
-            console.print(f"No version is stable in {registry} yet: first a plain one, with {', '.join(changes)}.")
+        if work.parameters.first and is_first(open_registry(registry), name):
+            changes, where = work.parameters.first, shown_location(registry)
+            console.print(f"No version is stable in {where} yet: first a plain one, with {', '.join(changes)}.")
             run_stages(work_of(name, registry=registry, folder=DEFAULT_FOLDER, changes=changes).elsewhere("first"))
             console.print("Now the pipeline itself.")
         reproduce(name, registry)
@@ -159,17 +164,27 @@ def deploy_version(
     target: TargetOption = "",
     traffic: TrafficOption = "auto",
     state: StateOption = None,
+    unproved: Annotated[
+        bool, typer.Option("--unproved", help="Also one whose bundle has no evaluation, or one that failed a gate.")
+    ] = False,
 ) -> None:
     """Try a version that is registered already, by its digest: nothing is built, nothing is chosen anew.
 
+    Its bundle has to hold an evaluation of which every gate passed. An admin port listens on its own machine only:
+    reach another's through a tunnel.
+
     \b
-    roost pipeline deploy employment --digest 5c1e... --admin staging:8003 --target staging:8001 --traffic never
+    ssh -N -L 9003:127.0.0.1:8003 -L 9001:127.0.0.1:8001 staging &
+    roost pipeline deploy employment --digest 5c1e... --admin 127.0.0.1:9003 --target 127.0.0.1:9001 --traffic never
     """
+    from pipelines.deploy.proof import check_proved
     from pipelines.running import in_one_line, work_of
     from pipelines.stages.register import write_registered
+    from registry_client.cache import BundleCache
     from registry_client.manifest import check_digest
     from registry_client.opening import open_registry
 
+    _check_deploying(admin, target, traffic)
     with in_one_line(name):
         check_digest(digest)
         work = work_of(name, registry=registry, folder=DEFAULT_FOLDER)
@@ -182,17 +197,28 @@ def deploy_version(
                 "--digest", expected=f"that of one of {name}'s {len(versions)} versions", got=digest,
                 hint=f"roost list {name} --registry shows them.",
             )  # fmt: skip
+        if not unproved:
+            opened, cache = open_registry(registry), BundleCache(work.downloads / "bundles")
+            check_proved(opened.fetch(version, cache), opened.attachments(name, version.version))
         write_registered(work, version)
         _deploy(work, admin, target, traffic, state)
+
+
+def _check_deploying(admin: str, target: str, traffic: str) -> None:
+    """Before any work. Raises BadParameter."""
+    if bool(admin) != bool(target):
+        raise typer.BadParameter("expected both --admin and --target, or neither: they are one server's.")
+    if traffic not in get_args(Play):
+        known = ", ".join(get_args(Play))
+        raise typer.BadParameter(f"expected one of {known}, got {traffic!r}", param_hint="--traffic")
 
 
 def _deploy(work: Work, admin: str, target: str, traffic: str, state: Path | None) -> None:
     from pipelines.running import console, told
     from pipelines.stages import deploy
+    from registry_client.opening import absolute_location
 
-    if traffic not in get_args(Play):
-        raise typer.BadParameter(f"expected one of {', '.join(get_args(Play))}, got {traffic!r}")
-    if state is None and work.registry == DEFAULT_REGISTRY:
+    if state is None and absolute_location(work.registry) == absolute_location(DEFAULT_REGISTRY):
         state = DEFAULT_FOLDER / "state"  # the journal that `make serve` goes on with
     options = Options(admin=admin or None, target=target or None, traffic=cast(Play, traffic), state=state)
     with told("deploy") as results:
@@ -207,6 +233,7 @@ def _say_where(work: Work) -> None:
     from registry_client.lineage.as_text import lineage_lines
     from registry_client.lineage.gathering import of_version
     from registry_client.opening import open_registry
+    from registry_client.tracking_uri import without_passwords
 
     registered = read_json(work.of("register") / "registered.json")
     registry, cache = open_registry(work.registry), BundleCache(work.downloads / "bundles")
@@ -214,7 +241,8 @@ def _say_where(work: Work) -> None:
     console.print()
     for line in lineage_lines(of_version(registry, version, registry.fetch(version, cache), cache)):
         console.print(line, markup=False)
-    page = f"roost lineage {version.name}:{version.version} --registry {work.registry} --html lineage.html"
+    shown = without_passwords(work.registry)
+    page = f"roost lineage {version.name}:{version.version} --registry {shown} --html lineage.html"
     console.print(f"\nModel card: {work.of('bundle') / 'card.html'}\nThe same as a page: {page}", markup=False)
 
 

@@ -21,6 +21,16 @@ BUSY_WORDS: Final = ("Unable to acquire lock", "it is being blocked by")
 """Of DVC, where another run holds what this one wants: the folder as a whole, or what a stage reads or writes."""
 
 
+def check_here() -> None:
+    """DVC's stages write where `dvc.yaml` says, in the checkout: from elsewhere one would reproduce one place and
+    deploy another. Raises Refusal."""
+    if Path.cwd().resolve() != REPOSITORY.resolve():
+        raise Refusal(
+            "folder", expected=f"to be run in the checkout, {REPOSITORY}", got=f"{Path.cwd()}",
+            hint=f"cd {REPOSITORY}; roost train works from anywhere.",
+        )  # fmt: skip
+
+
 def reproduce(name: str, registry: str) -> None:
     """All stages of the example `name`, through register. Raises Refusal; what a stage refused stands above it."""
     # Quiet, so that what the stages say is what one reads.
@@ -47,7 +57,8 @@ def reproduce(name: str, registry: str) -> None:
 
 
 def _repro(name: str, registry: str, *flags: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"ROOST_PIPELINE_REGISTRY": absolute_location(registry), "DVC_NO_ANALYTICS": "1"}
+    own = {"ROOST_PIPELINE_REGISTRY": absolute_location(registry), "ROOST_PIPELINE_FOLDER": ".roost"}
+    environment = os.environ | own | {"DVC_NO_ANALYTICS": "1"}
     command = [_dvc(), "repro", *flags, f"register@{name}"]
     return subprocess.run(command, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True, check=False)
 

@@ -93,8 +93,13 @@ class Work:
 
 
 def write_json(path: Path, document: Any) -> None:
-    """Canonical JSON: the same document has the same bytes. Floats keep what they are: round before."""
-    path.write_bytes(canonical_json.encode(document) + b"\n")
+    """Canonical JSON, whole or not at all; the same document has the same bytes. Floats stay as they are."""
+    filling = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        filling.write_bytes(canonical_json.encode(document) + b"\n")
+        os.replace(filling, path)
+    finally:
+        filling.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> Any:

@@ -36,6 +36,10 @@ class NotInRegistry(ArtifactError):
     """A name, version or alias that the registry does not hold."""
 
 
+class NotOurs(NotInRegistry):
+    """A version that is there, and that Roost did not make: nothing vouches for it."""
+
+
 class RegistryUnavailable(ArtifactError):
     """A registry that does not answer, or not in time: what it holds may be found later."""
 

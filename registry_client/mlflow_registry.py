@@ -22,7 +22,14 @@ from mlflow.tracking import MlflowClient
 
 from registry_client.attachments import ATTACH_ANEW, Attachments, check_attachment, check_room, checked_names
 from registry_client.cache import BundleCache
-from registry_client.errors import BadDocument, NotInRegistry, RegistryRefused, RegistryUnavailable, VerificationFailed
+from registry_client.errors import (
+    BadDocument,
+    NotInRegistry,
+    NotOurs,
+    RegistryRefused,
+    RegistryUnavailable,
+    VerificationFailed,
+)
 from registry_client.manifest import check_digest, check_model_name, is_model_name
 from registry_client.mlflow_artifacts import ArtifactFolder
 from registry_client.names import USUAL_ALIAS
@@ -263,7 +270,7 @@ class MlflowRegistry:
                 hint="roost list --registry shows them.",
             ) from None  # fmt: skip
         if DIGEST_TAG not in entry.tags:
-            raise NotInRegistry(
+            raise NotOurs(
                 f"{name}:{number}", expected=f"a version with the tag {DIGEST_TAG}", got="one that Roost did not make",
                 hint=f"Make a verified bundle of it: roost adopt models:/{name}/{number} --registry {self._shown}.",
             )  # fmt: skip

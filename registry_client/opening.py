@@ -9,7 +9,7 @@ from pathlib import Path
 
 from registry_client.errors import RegistryRefused
 from registry_client.registry import Registry
-from registry_client.tracking_uri import is_tracking_uri
+from registry_client.tracking_uri import is_tracking_uri, without_passwords
 
 
 def absolute_location(location: str) -> str:
@@ -18,6 +18,11 @@ def absolute_location(location: str) -> str:
     if separator and scheme.startswith("sqlite") and path:
         return f"{scheme}:///{Path(path).absolute()}"
     return location if is_tracking_uri(location) else str(Path(location).expanduser().absolute())
+
+
+def shown_location(location: str) -> str:
+    """The absolute location for files and messages: without a password."""
+    return without_passwords(absolute_location(location))
 
 
 def open_registry(location: str, *, must_exist: bool = False) -> Registry:

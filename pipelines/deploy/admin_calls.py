@@ -106,7 +106,7 @@ class AdminPort:
         content = hashlib.sha256(f"{digest}\0{version}\0{plan_json}\0{reason}".encode()).hexdigest()
         request = admin_pb2.DeployCanaryRequest(
             operation=_operation(reason, f"roost-pipeline/{content[:40]}/{revision}", revision),
-            model=model, version=version, plan_json=plan_json, no_wait=True,
+            model=model, version=version, digest=digest, plan_json=plan_json, no_wait=True,
         )  # fmt: skip
         await self._ask("DeployCanary", request, FETCH_S_MAX)
 

@@ -8,6 +8,8 @@ and on which evidence, is kept.
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -32,10 +34,13 @@ from pipelines.work import Work, read_json
 from protos.roost.v1 import admin_pb2
 from registry_client.cache import BundleCache
 from registry_client.errors import ArtifactError
-from registry_client.opening import absolute_location, open_registry
+from registry_client.lineage.reading import EVALUATION_FILE
+from registry_client.opening import absolute_location, open_registry, shown_location
 from registry_client.registry import Registry, Version
+from registry_client.verify import VerifiedBundle
 
 SERVING: Final = "serving"
+PLACE_CHARACTERS: Final = 12
 ASK_TRIES: Final = 5
 FOLLOWS_S_MAX: Final = 15.0
 LOOKED_S_MAX: Final = 15.0
@@ -60,10 +65,12 @@ def deploy(work: Work, options: Options, view: View) -> Outcome:
     if stable is None:
         raise Refusal(
             f"{version.name}@stable", expected="a version to compare with", got="none in the registry",
-            hint="Run the register stage without --candidate, which makes the first version @stable.",
+            hint=f"Say which one is: roost pull {version.name}:{version.version} --out DIR, then "
+            "roost push DIR --alias stable.",
         )  # fmt: skip
-    if stable.digest == version.digest and not _is_first(work, registry, version):
-        reason = "It has all traffic, and nothing is to be done."
+    asked = options.admin is not None or options.target is not None
+    if stable.digest == version.digest and not asked and not _is_first(work, registry, version):
+        reason = "It is the registry's @stable, and nothing is to be done."
         return Outcome(Result.STABLE_ALREADY, version.name, version.version, version.digest, reason)
     with alone(work.folder / SERVING, version.name):
         return asyncio.run(_Deployment(work, options, view, registry, version, began_s).run())
@@ -74,8 +81,9 @@ def _registered(work: Work) -> tuple[Registry, Version]:
     path = work.of("register") / "registered.json"
     document = read_json(path)
     again = "Run the register stage again."
-    if absolute_location(document["registry"]) != absolute_location(work.registry):
-        raise Refusal(str(path), expected=f"a version in {work.registry}", got=document["registry"], hint=again)
+    shown = shown_location(work.registry)
+    if document["registry"] != shown:
+        raise Refusal(str(path), expected=f"a version in {shown}", got=document["registry"], hint=again)
     registry = open_registry(work.registry, must_exist=True)
     version = registry.resolve(document["name"], int(document["version"]))
     if version.digest != document["digest"]:
@@ -86,7 +94,10 @@ def _registered(work: Work) -> tuple[Registry, Version]:
 def _is_first(work: Work, registry: Registry, version: Version) -> bool:
     """Whether it is the only one, and no server was seen to serve it yet."""
     path = work.beside / ROLLOUT_FILE
-    seen = path.exists() and read_json(path).get("digest") == version.digest
+    try:
+        seen = path.exists() and read_json(path).get("digest") == version.digest
+    except Refusal:
+        seen = False  # half of one, that a kill has left: it is written anew
     return not seen and len(registry.versions(version.name)) == 1
 
 
@@ -113,7 +124,9 @@ class _Deployment:
 
     async def _on_a_server(self, signals: list[str]) -> Outcome:
         name = self._version.name
-        folder = (self._work.folder / SERVING).absolute()
+        # A registry each: a state of another one's decisions is none to start from, nor is its server.
+        place = hashlib.sha256(absolute_location(self._work.registry).encode()).hexdigest()[:PLACE_CHARACTERS]
+        folder = (self._work.folder / SERVING / place).absolute()
         async with (
             serving(self._options, name, self._work.registry, folder, self._view.say) as server,
             AdminPort(server.admin) as port,
@@ -123,6 +136,7 @@ class _Deployment:
                 state = await self._described(port, server)
                 if state.stable.digest == self._version.digest:
                     return await self._serves_it(server)
+                await asyncio.to_thread(self._check_still_wanted, state)
                 return await self._rolled_out(port, server, signals)
             except Declined as declined:
                 raise Refusal(
@@ -158,6 +172,17 @@ class _Deployment:
                 hint=f"Start it with --registry. {another}",
             )  # fmt: skip
         return (await port.describe(name)).model
+
+    def _check_still_wanted(self, state: admin_pb2.ModelState) -> None:
+        """The registry's @stable is no canary: a server that serves another is behind, or another's. Raises Refusal."""
+        stable = stable_version(self._registry, self._version.name)
+        if stable is not None and stable.digest == self._version.digest:
+            raise Refusal(
+                f"{self._version.name}", expected=f"version {stable.version}, the registry's @stable, to be served",
+                got=f"version {state.stable.version} by the server that was asked",
+                hint=f"Nothing was tried. roost status {self._version.name} tells whether it follows that registry; "
+                "a restart does.",
+            )  # fmt: skip
 
     async def _is_followed(self, port: AdminPort) -> bool:
         """A server that has just been started has not looked at its registry yet."""
@@ -198,15 +223,15 @@ class _Deployment:
         return await asyncio.to_thread(keep, self._work, self._registry, outcome)
 
     async def _check_answers(self, server: Server) -> str:
-        cache = BundleCache(self._work.downloads / "bundles")
-        bundle = await asyncio.to_thread(self._registry.fetch, self._version, cache)
+        bundle = await asyncio.to_thread(self._bundle)
         return await asyncio.to_thread(check_answers, server.target, bundle)
 
     # --- A rollout ---------------------------------------------------------------------------------------------------
     async def _rolled_out(self, port: AdminPort, server: Server, signals: list[str]) -> Outcome:
         version = self._version
+        reason = await asyncio.to_thread(self._reason)
         rollout = Rollout(
-            port, server, Candidate(version.name, version.version, version.digest, self._reason()),
+            port, server, Candidate(version.name, version.version, version.digest, reason),
             self._work.parameters.deploy, self._options.traffic, self._examples(), self._view.show,
         )  # fmt: skip
         try:
@@ -300,9 +325,15 @@ class _Deployment:
 
     def _reason(self) -> str:
         """For the journal: what it is, and what it was judged by."""
-        path = self._work.folder / "evaluate" / "report.json"
-        judged = evaluation_words(read_json(path)) if path.exists() else "its evaluation is not here"
+        content = self._bundle().files.get(EVALUATION_FILE)
+        try:
+            judged = "its bundle has no evaluation" if content is None else evaluation_words(json.loads(content))
+        except (ValueError, TypeError, KeyError):
+            judged = "its bundle's evaluation is of another form"
         return f"digest {self._version.digest[:12]}; {judged}"
+
+    def _bundle(self) -> VerifiedBundle:
+        return self._registry.fetch(self._version, BundleCache(self._work.downloads / "bundles"))
 
     def _examples(self) -> Examples | None:
         """None where nobody is to play any."""
@@ -318,7 +349,7 @@ class _Deployment:
             "model": version.name,
             "version": version.version,
             "digest": version.digest,
-            "registry": self._work.registry,
+            "registry": shown_location(self._work.registry),
             "server": {"admin": server.admin, "target": server.target, "started_for_this": server.own},
             "timings": {
                 "began_utc": self._began_utc,

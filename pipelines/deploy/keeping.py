@@ -19,6 +19,7 @@ from pipelines.training.tracking import attach
 from pipelines.work import Work, write_json
 from registry_client import canonical_json
 from registry_client.errors import ArtifactError
+from registry_client.manifest import DIGEST_FILE
 from registry_client.registry import Registry
 
 ROLLOUT_FILE: Final = "rollout.json"
@@ -55,7 +56,6 @@ async def entries_of(port: AdminPort, rollout: Rollout) -> list[Mapping[str, Any
 
 def keep(work: Work, registry: Registry, outcome: Outcome) -> Outcome:
     """The same, with what could not be kept among its problems. Blocks."""
-    write_json(work.beside / ROLLOUT_FILE, outcome.document)
     content = canonical_json.encode(outcome.document) + b"\n"
     stamp = "".join(char for char in outcome.document["timings"]["began_utc"] if char.isalnum())
     file_name, problems = f"rollout-{stamp}.json", []
@@ -64,7 +64,18 @@ def keep(work: Work, registry: Registry, outcome: Outcome) -> Outcome:
     except (ArtifactError, OSError) as error:
         problems.append(f"The evidence is not beside the version: {error}")
     try:
-        attach(work, file_name, content)
-    except Refusal as refusal:
+        if _is_of(work, outcome.digest):
+            attach(work, file_name, content)
+    except (Refusal, OSError) as refusal:
         problems.append(f"The evidence is not at the training's run: {refusal}")
+    try:
+        write_json(work.beside / ROLLOUT_FILE, outcome.document)
+    except OSError as error:
+        problems.append(f"The evidence is not in {work.beside / ROLLOUT_FILE}: {error}")
     return replace(outcome, problems=(*outcome.problems, *problems))
+
+
+def _is_of(work: Work, digest: str) -> bool:
+    """Whether the bundle that lies here is that one: an older version's evidence is none of this training's."""
+    path = work.folder / "bundle" / DIGEST_FILE
+    return path.exists() and path.read_text(encoding="ascii").startswith(digest)

@@ -27,6 +27,7 @@ from pipelines.refusal import Refusal
 from pipelines.work import Say
 from registry_client.names import USUAL_ALIAS
 from registry_client.opening import absolute_location
+from registry_client.tracking_uri import is_tracking_uri
 
 USUAL_TARGET: Final = "127.0.0.1:8001"
 USUAL_ADMIN: Final = "127.0.0.1:8003"
@@ -158,9 +159,9 @@ async def _started(options: Options, name: str, registry: str, folder: Path, say
     (folder / READY).unlink(missing_ok=True)
     with (folder / LOG).open("wb") as log:
         child = subprocess.Popen(
-            _command(options, name, registry, folder),
+            _command(options, name, folder),
             cwd=folder,
-            env=os.environ | {"PYTHONPATH": _python_path(), "NO_COLOR": "1"},
+            env=_environment(registry),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -172,9 +173,17 @@ async def _started(options: Options, name: str, registry: str, folder: Path, say
     return process
 
 
-def _command(options: Options, name: str, registry: str, folder: Path) -> list[str]:
+def _environment(registry: str) -> dict[str, str]:
+    """The registry too: it may hold a password, and arguments show in the list of processes."""
+    places = ("ROOST_REGISTRY__PATH", "ROOST_REGISTRY__MLFLOW")
+    kept = {key: value for key, value in os.environ.items() if key not in places}
+    where = places[is_tracking_uri(registry)]
+    return kept | {where: absolute_location(registry), "PYTHONPATH": _python_path(), "NO_COLOR": "1"}
+
+
+def _command(options: Options, name: str, folder: Path) -> list[str]:
     state = (folder / "state" if options.state is None else options.state).absolute()
-    command = [*ROOST, "serve", "--registry", absolute_location(registry), "--model", f"{name}@{USUAL_ALIAS}"]
+    command = [*ROOST, "serve", "--model", f"{name}@{USUAL_ALIAS}"]
     command += ["--state", str(state), "--ready-file", str(folder / READY)]
     command += ["--listen", ANYWHERE, "--http", ANYWHERE, "--admin", ANYWHERE]
     return command + ([] if options.config is None else ["--config", str(options.config.absolute())])

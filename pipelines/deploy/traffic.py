@@ -29,8 +29,8 @@ CALL_S_MAX: Final = 5.0
 ROWS_OF_CALLS: Final = (1, 1, 1, 4)
 """Rows of one call after the other: evidence and weights count calls, so that small ones tell most for their cost."""
 GOLDEN_SHARE: Final = (math.sqrt(5) - 1) / 2
-ENOUGH_SHARE: Final = 0.1
-"""Of what a plan needs: a server with more traffic of its own is left to it."""
+OWN_PER_S: Final = 1.0
+"""Calls a second that come without us: with as many, a model has traffic of its own, and is judged by that."""
 ERROR_CHARACTERS: Final = 160
 ERROR_TEXTS_MAX: Final = 20
 
@@ -108,7 +108,7 @@ def needed_per_s(steps: Sequence[Step], rows_per_s: int) -> float:
 
 def is_played(play: Play, seen_per_s: float, needed: float) -> bool:
     """seen_per_s: calls that came without us."""
-    return play == "always" or (play == "auto" and seen_per_s < ENOUGH_SHARE * needed)
+    return play == "always" or (play == "auto" and seen_per_s < min(OWN_PER_S, needed))
 
 
 async def play(target: str, model: str, examples: Examples, calls_per_s: float, tally: Tally, *, keyed: bool) -> None:

@@ -49,14 +49,18 @@ def write_answers(
 
 def _columns(piece: Piece, answers: Answers, key: str | None) -> dict[str, pa.Array]:
     """Outputs of one number a row under their name, others as NAME_0, NAME_1, ..."""
-    columns = {} if key is None or piece.keys is None else {key: pa.array(piece.keys.tolist(), pa.string())}
+    columns = {}
     for name, values in answers.items():
         flat = values.reshape(len(values), -1)
         if flat.shape[1] == 1:
             columns[name] = _array(flat[:, 0])
         else:
             columns |= {f"{name}_{index}": _array(flat[:, index]) for index in range(flat.shape[1])}
-    return columns
+    if key is None or piece.keys is None:
+        return columns
+    if key in columns:
+        raise Refusal("--key", expected="a column that is no answer's", got=repr(key), hint="Rename it in the file.")
+    return {key: pa.array(piece.keys.tolist(), pa.string()), **columns}
 
 
 def _array(values: np.ndarray) -> pa.Array:

@@ -65,9 +65,19 @@ def read_pieces(path: Path, manifest: Manifest, key: str | None) -> Iterator[Pie
     _check_columns(file.schema_arrow, path, numbers, texts, key)
     wanted = [*numbers, *texts, *([] if key is None else [key])]
     first = 0
-    for batch in file.iter_batches(PIECE_ROWS, columns=wanted):
+    for batch in _batches(file, path, wanted):
         yield _piece(first, batch, manifest, numbers, texts, key)
         first += batch.num_rows
+
+
+def _batches(file: pq.ParquetFile, path: Path, wanted: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from file.iter_batches(PIECE_ROWS, columns=list(wanted))
+    except (OSError, pa.ArrowException) as error:
+        raise Refusal(
+            str(path), expected="pages that can be read", got=" ".join(str(error).split())[:200],
+            hint="The file is damaged: write it anew.",
+        ) from error  # fmt: skip
 
 
 def row_count(path: Path) -> int:
@@ -109,6 +119,10 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind))
 
 
+def _texts(values: list[Any]) -> list[str | None]:
+    return [None if value is None else str(value) for value in values]
+
+
 def _piece(
     first: int, batch: pa.RecordBatch, manifest: Manifest, numbers: Sequence[str], texts: Sequence[str], key: str | None
 ) -> Piece:
@@ -121,5 +135,5 @@ def _piece(
         else:
             rows = [["" if value is None else str(value) for value in batch[name].to_pylist()] for name in texts]
             inputs[TEXTS] = np.array(rows, dtype=object).T
-    keys = None if key is None else np.array([str(value) for value in batch[key].to_pylist()], dtype=object)
+    keys = None if key is None else np.array(_texts(batch[key].to_pylist()), dtype=object)
     return Piece(first, inputs, keys)

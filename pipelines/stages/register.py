@@ -8,6 +8,7 @@ never inside.
 
 from __future__ import annotations
 
+import json
 import platform
 import socket
 import subprocess
@@ -26,14 +27,14 @@ from pipelines.evaluation.comparison import compare
 from pipelines.evaluation.predicting import predictions
 from pipelines.examples import Examples, read_examples
 from pipelines.refusal import Refusal
-from pipelines.stable import stable_version
+from pipelines.stable import is_first, stable_version
 from pipelines.training.tracking import training_run
 from pipelines.work import Work, read_json, write_json
 from registry_client import canonical_json
 from registry_client.cache import BundleCache
 from registry_client.errors import NotInRegistry
 from registry_client.names import USUAL_ALIAS
-from registry_client.opening import open_registry
+from registry_client.opening import open_registry, shown_location
 from registry_client.reference_run import ReferenceRun
 from registry_client.registry import Registry, Version
 from registry_client.verify import VerifiedBundle, check_contents, read_verified
@@ -44,24 +45,73 @@ REPOSITORY: Final = Path(__file__).parents[2]
 
 
 def run(work: Work) -> str:
-    """Registers `bundle/`. Raises Refusal where it is worse than the stable version, and what registries raise."""
+    """Registers `bundle/`. Raises Refusal where it is worse than the stable version, and what registries raise.
+
+    Run again it completes what a run that was killed has left undone: each step looks for what is there.
+    """
     bundle = read_verified(work.of("bundle"))
     check_contents(bundle, ReferenceRun(bundle.model_bytes, bundle.manifest.signature))
-    registry = open_registry(work.registry)
-    known, stable = _known(registry, bundle), stable_version(registry, work.definition.name)
-    version = known if known is not None else _register(work, registry, bundle, stable)
+    registry, name = open_registry(work.registry), work.definition.name
+    first = not work.candidate and not work.spoilt and is_first(registry, name, bundle.digest)
+    known, stable = _known(registry, bundle), stable_version(registry, name)
+    comparison = _comparison(work, registry, bundle, known, stable)
+    _check_unmoved(registry, name, stable)
+    work.say("pushing")
+    version = known or registry.push(work.of("bundle"), digest=bundle.digest)
+    beside = registry.attachments(name, version.version)
+    if PROVENANCE_FILE not in beside:
+        _attach(registry, version, PROVENANCE_FILE, _provenance(work, stable))
+    if comparison is not None:
+        _attach(registry, version, COMPARISON_FILE, comparison)
+    if first:  # last: what is @stable has all that belongs beside it
+        _check_unmoved(registry, name, None)
+        version = registry.set_alias(name, USUAL_ALIAS, version.version)
     write_registered(work, version)
     was = "was there already" if known is not None else "new"
     alias = " and @stable" if USUAL_ALIAS in version.aliases else ""
     return f"{version.name} version {version.version}, {was}{alias}, digest {version.digest[:12]}"
 
 
+def _comparison(
+    work: Work, registry: Registry, bundle: VerifiedBundle, known: Version | None, stable: Version | None
+) -> Mapping[str, Any] | None:
+    """With the version that is stable now; None where there is none, it is this one, or it was made already."""
+    if stable is None or stable.digest == bundle.digest:
+        return None
+    if known is not None and _was_compared(registry, known, stable):
+        return None
+    work.say(f"comparing with version {stable.version}, which is stable")
+    return _compared(work, registry, bundle, stable)
+
+
+def _was_compared(registry: Registry, known: Version, stable: Version) -> bool:
+    """Nothing vouches for what hangs beside a version: what can't be read is made again."""
+    content = registry.attachments(known.name, known.version).get(COMPARISON_FILE)
+    try:
+        document = None if content is None else json.loads(content)
+    except ValueError:
+        return False
+    compared = document.get("with") if isinstance(document, dict) else None
+    return isinstance(compared, dict) and compared.get("digest") == stable.digest
+
+
+def _check_unmoved(registry: Registry, name: str, stable: Version | None) -> None:
+    """Raises Refusal where another version has become stable meanwhile: that one was not compared with."""
+    now = stable_version(registry, name)
+    if (None if now is None else now.digest) != (None if stable is None else stable.digest):
+        raise Refusal(
+            f"{name}@{USUAL_ALIAS}", expected="it to stay while a version is registered", got="another one now",
+            hint="Run this again, which compares with that one.",
+        )  # fmt: skip
+
+
 def write_registered(work: Work, version: Version) -> None:
     """Which version is to be deployed."""
+    place = {"registry": shown_location(work.registry)}
     with work.output("register") as folder:
         write_json(
             folder / "registered.json",
-            {"name": version.name, "version": version.version, "digest": version.digest, "registry": work.registry},
+            {"name": version.name, "version": version.version, "digest": version.digest, **place},
         )
 
 
@@ -72,20 +122,6 @@ def _known(registry: Registry, bundle: VerifiedBundle) -> Version | None:
     except NotInRegistry:
         return None
     return next((version for version in versions if version.digest == bundle.digest), None)
-
-
-def _register(work: Work, registry: Registry, bundle: VerifiedBundle, stable: Version | None) -> Version:
-    comparison = None
-    if stable is not None:
-        work.say(f"comparing with version {stable.version}, which is stable")
-        comparison = _compared(work, registry, bundle, stable)
-    first = stable is None and not (work.candidate or work.spoilt)
-    work.say("pushing")
-    version = registry.push(work.of("bundle"), aliases=(USUAL_ALIAS,) if first else (), digest=bundle.digest)
-    _attach(registry, version, PROVENANCE_FILE, _provenance(work, stable))
-    if comparison is not None:
-        _attach(registry, version, COMPARISON_FILE, comparison)
-    return version
 
 
 def _compared(work: Work, registry: Registry, bundle: VerifiedBundle, stable: Version) -> Mapping[str, Any]:

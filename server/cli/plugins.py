@@ -20,13 +20,11 @@ def register_plugins(app: typer.Typer) -> None:
     for entry in entry_points(group=GROUP):
         try:
             entry.load()(app)
-        except Exception as error:  # noqa: BLE001  whatever is wrong with another's command, `roost rollback` must work
+        except (Exception, SystemExit) as error:  # noqa: BLE001  whatever it is, `roost rollback` must work
             if not _is_left_out(entry, error):
                 print(f"roost: no commands of {entry.name}: {type(error).__name__}: {error}", file=sys.stderr)
 
 
-def _is_left_out(entry: EntryPoint, error: Exception) -> bool:
+def _is_left_out(entry: EntryPoint, error: BaseException) -> bool:
     """An image that serves holds the server's folders only, and the list of entry points of the whole."""
-    if not isinstance(error, ModuleNotFoundError) or error.name is None:
-        return False
-    return error.name.partition(".")[0] == entry.module.partition(".")[0]
+    return isinstance(error, ModuleNotFoundError) and error.name == entry.module.partition(".")[0]

@@ -14,7 +14,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from registry_client.errors import ArtifactError, NotInRegistry, RegistryRefused, RegistryUnavailable
+from registry_client.errors import (
+    ArtifactError,
+    BadKey,
+    MissingLibrary,
+    NotInRegistry,
+    RegistryRefused,
+    RegistryUnavailable,
+)
 from server.control.artifact_source import ArtifactSource, SourceTimeout
 from server.control.incidents import IncidentWatch
 from server.control.seating import NoSeat, Seating, Standing
@@ -118,6 +125,9 @@ class ArtifactLoader:
             self._not_fetched[artifact.digest] += 1
             if failures:
                 await asyncio.sleep(min(FETCH_PAUSE_S * 2 ** min(failures - 1, FETCH_DOUBLINGS_MAX), FETCH_PAUSE_S_MAX))
+            raise NotFetched(str(error)) from error
+        except (BadKey, MissingLibrary) as error:
+            # The server's own fault, and no version's: to forget them for it would leave nothing to go home to.
             raise NotFetched(str(error)) from error
         except ArtifactError as error:
             raise LoadRefused(str(error)) from error

@@ -20,6 +20,8 @@ from registry_client.signing.vouching import Vouching
 from registry_client.verify import read_verified
 from server.control.artifact_source import ArtifactSource
 from server.control.journal_file import JournalFile
+from server.control.loading import ArtifactLoader, NotNow
+from server.lifecycle.state import Artifact
 from server.settings import Settings
 from tests.control.driven_server import NAME, DrivenServer, code_of, new_plane, operation, push, serving, settings_of
 from tests.registry_client.signing_keys import Pair, make_pair
@@ -193,14 +195,14 @@ async def test_signatures_are_checked_off_the_loop_and_a_registry_that_hangs_is_
     assert threads == ["signatures"]
 
 
-async def test_a_key_that_is_gone_when_it_is_needed_refuses_the_version(place: Place) -> None:
-    stable = place.push(1, place.release, alias="stable")
-    place.push(2, place.release)
+async def test_a_key_that_is_gone_when_it_is_needed_is_the_servers_fault_and_no_versions(place: Place) -> None:
+    """Else a server that goes home would forget one safe version after the other."""
+    digest = place.push(1, place.release)
     place.release.public.unlink()
-    async with serving(place.settings, new_plane(), stable) as server:
-        assert "registry.signers: release: expected a P-256 public key as PEM, got No such file" in await refusal(
-            server, 2
-        )
+    source = ArtifactSource(place.settings.registry)
+    loader = ArtifactLoader(source, None, None, place.settings.trial, None)
+    with pytest.raises(NotNow, match=r"registry\.signers: release: expected a P-256 public key as PEM, got No such"):
+        await loader._cached(NAME, Artifact("1", digest))
 
 
 async def test_a_damaged_cache_is_mended_before_its_signature_counts(place: Place) -> None:

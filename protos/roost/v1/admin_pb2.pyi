@@ -151,20 +151,22 @@ class RegistryVersion(_message.Message):
     def __init__(self, artifact: _Optional[_Union[Artifact, _Mapping]] = ..., aliases: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class DeployCanaryRequest(_message.Message):
-    __slots__ = ("operation", "model", "version", "weight_ppm", "plan_json", "no_wait")
+    __slots__ = ("operation", "model", "version", "weight_ppm", "plan_json", "no_wait", "digest")
     OPERATION_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_PPM_FIELD_NUMBER: _ClassVar[int]
     PLAN_JSON_FIELD_NUMBER: _ClassVar[int]
     NO_WAIT_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
     operation: Operation
     model: str
     version: str
     weight_ppm: int
     plan_json: str
     no_wait: bool
-    def __init__(self, operation: _Optional[_Union[Operation, _Mapping]] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., weight_ppm: _Optional[int] = ..., plan_json: _Optional[str] = ..., no_wait: _Optional[bool] = ...) -> None: ...
+    digest: str
+    def __init__(self, operation: _Optional[_Union[Operation, _Mapping]] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., weight_ppm: _Optional[int] = ..., plan_json: _Optional[str] = ..., no_wait: _Optional[bool] = ..., digest: _Optional[str] = ...) -> None: ...
 
 class SetTrafficWeightsRequest(_message.Message):
     __slots__ = ("operation", "model", "canary_ppm")

@@ -64,9 +64,17 @@ class Commands:
         await self._followed()
         return state
 
-    async def deploy(self, name: str, reference: str, plan: Plan, who: Who, request: str, *, wait: bool) -> ModelState:
+    async def deploy(
+        self, name: str, reference: str, plan: Plan, who: Who, request: str, *, wait: bool, digest: str = ""
+    ) -> ModelState:
+        """digest: what the version must be; "" for whatever the registry says it is."""
         served = self.served(name)
         artifact, version = await self._found(served, reference)
+        if digest not in ("", artifact.digest):
+            raise refused(
+                grpc.StatusCode.FAILED_PRECONDITION, "digest", expected=f"{digest}, as was asked for",
+                got=f"{artifact.digest} in this server's registry", hint="Check that both mean the same registry.",
+            )  # fmt: skip
         values = {
             "artifact": artifact, "plan": plan, "rollout_id": secrets.token_hex(8), "salt": secrets.randbits(SALT_BITS),
         }  # fmt: skip

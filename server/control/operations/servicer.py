@@ -192,7 +192,9 @@ class AdminServicer(admin_pb2_grpc.AdminServicer):
         name, (version, plan) = self._commands.served(request.model).name, checked()
         return await self._once(
             request, [name],
-            lambda who, print_: self._commands.deploy(name, version, plan, who, print_, wait=not request.no_wait),
+            lambda who, print_: self._commands.deploy(
+                name, version, plan, who, print_, wait=not request.no_wait, digest=request.digest
+            ),
         )  # fmt: skip
 
     @answered

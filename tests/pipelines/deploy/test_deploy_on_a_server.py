@@ -37,6 +37,8 @@ from pipelines.deploy.options import Options
 from pipelines.refusal import Refusal
 from pipelines.stages import deploy
 from tests.pipelines.deploy.deployed_world import LONG, at
+
+pytestmark = pytest.mark.patient  # mostly processes of its own, run beside the others
 try:
     print(deploy.run(at(Path(sys.argv[1]), LONG), Options(own_server=True), Console(width=500, soft_wrap=True)))
 except Refusal as refusal:
@@ -160,8 +162,8 @@ def test_a_run_after_a_killed_one_joins_its_rollout_and_takes_the_canary_back_wh
     world: World,
 ) -> None:
     work = world.work(world.push(model_bytes(bias=0.03)), LONG, folder="cut")
-    serving = work.folder / SERVING
     killed, _ = _begun(world)
+    (serving,) = (work.folder / SERVING).glob("*/")
     server = int((serving / PID).read_text())
     killed.kill()
     killed.communicate(timeout=60)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -50,6 +51,7 @@ class PlayedRegistry:
         self.stable = 1
         self.attached: dict[str, bytes] = {}
         self.fails = False
+        self.files: dict[str, bytes] = {}
 
     def versions(self, name: str) -> tuple[Version, ...]:
         digests = {1: STABLE, 2: CANARY}
@@ -63,6 +65,9 @@ class PlayedRegistry:
         if number == 0:
             raise NotInRegistry(f"{name}@stable", expected="a version", got="none", hint="")
         return self.versions(name)[number - 1]
+
+    def fetch(self, version: Version, cache: Any) -> Any:
+        return SimpleNamespace(files=self.files)
 
     def attach(self, name: str, version: int, file_name: str, content: bytes) -> None:
         if self.fails:
@@ -381,7 +386,7 @@ def test_a_version_registered_elsewhere_is_registered_again_first(work: Work, re
 
 def test_a_model_without_a_stable_version_says_what_makes_one(work: Work, registry: PlayedRegistry) -> None:
     registry.stable = 0
-    with pytest.raises(Refusal, match=r"churn@stable: .* Run the register stage without --candidate"):
+    with pytest.raises(Refusal, match=r"churn@stable: .* Say which one is: roost pull churn:2"):
         deploy(work, Options(), Watched())
 
 
@@ -424,10 +429,14 @@ def test_evidence_that_can_not_be_kept_is_said_and_changes_nothing(
     registry.fails = True
     monkeypatch.setattr(keeping, "attach", down)
     admin.on["DeployCanary"] = lambda request: promoted(admin, registry)
+    made_here(work, CANARY)
+    (work.beside / "rollout.json").mkdir()  # nothing can be put in its place
     outcome = deployed(work, admin)
     assert outcome.result is Result.PROMOTED
-    assert "not beside the version: [Errno 28] No space left" in outcome.problems[-2]
-    assert "not at the training's run: tracking: expected an answer" in outcome.problems[-1]
+    problems = " ".join(outcome.problems[-3:])
+    assert "not beside the version: [Errno 28] No space left" in problems
+    assert "not at the training's run: tracking: expected an answer" in problems
+    assert "not in " in problems
 
 
 def test_the_trainings_run_gets_the_evidence_too(
@@ -436,8 +445,25 @@ def test_the_trainings_run_gets_the_evidence_too(
     run: dict[str, bytes] = {}
     monkeypatch.setattr(keeping, "attach", lambda work, file_name, content: run.update({file_name: content}))
     admin.on["DeployCanary"] = lambda request: promoted(admin, registry)
+    made_here(work, CANARY)
     deployed(work, admin)
     assert run == registry.attached
+
+
+def test_another_versions_evidence_is_none_of_this_trainings(
+    work: Work, admin: PlayedAdmin, registry: PlayedRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version that is deployed by its digest may be older than what lies here."""
+    monkeypatch.setattr(keeping, "attach", lambda *arguments: pytest.fail("attached to another's run"))
+    admin.on["DeployCanary"] = lambda request: promoted(admin, registry)
+    made_here(work, "e" * 64)
+    assert deployed(work, admin).result is Result.PROMOTED
+    assert registry.attached
+
+
+def made_here(work: Work, digest: str) -> None:
+    with work.output("bundle") as folder:
+        (folder / "manifest.sha256").write_text(f"{digest}  manifest.json\n")
 
 
 # --- Pure ------------------------------------------------------------------------------------------------------------

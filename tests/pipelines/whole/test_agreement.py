@@ -26,6 +26,8 @@ from registry_client.tensors import FREE_DIMENSION, Datatype, TensorSpec
 from registry_client.verify import VerifiedBundle, read_verified
 from tests.pipelines.records import FEW, ROWS, with_records
 
+pytestmark = pytest.mark.patient  # mostly processes of its own, run beside the others
+
 
 @dataclass(frozen=True)
 class Made:

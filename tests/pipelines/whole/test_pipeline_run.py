@@ -16,7 +16,7 @@ from pipelines import STAGES
 from registry_client.verify import read_verified
 from tests.pipelines.whole.checkouts import ROWS, Checkout, checkout, needs_dvc
 
-pytestmark = [needs_dvc, pytest.mark.timeout(300)]
+pytestmark = [needs_dvc, pytest.mark.timeout(300), pytest.mark.patient]
 AGAIN_S_MAX = 30.0
 KILLED_WITHIN_S = 60.0
 

@@ -23,6 +23,8 @@ from pipelines.work import Work
 from registry_client.folder import FolderRegistry
 from tests.pipelines.records import FEW, ROWS, with_records
 
+pytestmark = pytest.mark.patient  # mostly processes of its own, run beside the others
+
 ROOT = Path(__file__).parents[3]
 NOTHING = Case("nothing", "records as they are", ("population",), lambda records: records)
 # Held as soon as answers are compared; it could only be promoted later.

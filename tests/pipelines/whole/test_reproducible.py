@@ -15,6 +15,8 @@ from pipelines.reproducible.clones import HERE, NOBODY, THERE, Circumstances, Cl
 from pipelines.reproducible.trials import Trial, Trials, is_named, named_causes
 from tests.pipelines.records import FEW, ROWS, with_records
 
+pytestmark = pytest.mark.patient  # mostly processes of its own, run beside the others
+
 ROOT = Path(__file__).parents[3]
 PARAMETERS = (f"snapshot.rows_max={ROWS}", *FEW, "train.trees.count=20")
 ROW, PARAMETER, LINE = changes_of("employment")

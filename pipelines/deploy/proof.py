@@ -1,0 +1,46 @@
+"""Proof: whether a version that is registered has passed what a pipeline asks of one. Pure, on what was fetched.
+
+Used by `roost pipeline deploy`, which is given nothing but a digest. Always: the evaluation is the bundle's own, under
+its digest; the comparison hangs beside it, where nothing vouches for it, and can only speak against a version.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pipelines.refusal import Refusal
+from registry_client.lineage.reading import EVALUATION_FILE
+from registry_client.verify import VerifiedBundle
+
+COMPARISON_FILE = "comparison.json"
+
+
+def check_proved(bundle: VerifiedBundle, beside: Mapping[str, bytes]) -> None:
+    """Raises Refusal where the bundle has no evaluation, a gate failed, or it was found worse than what was stable."""
+    named, hint = f"digest {bundle.digest[:12]}", "Deploy one that a pipeline has made, or say --unproved."
+    gates = _gates(bundle)
+    if not gates:
+        raise Refusal(named, expected=f"gates in its {EVALUATION_FILE}", got="none", hint=hint)
+    failed = [str(gate.get("name")) for gate in gates if gate.get("passed") is not True]
+    if failed:
+        raise Refusal(named, expected="every gate passed", got=f"{', '.join(failed[:5])} failed", hint=hint)
+    if "drill" in bundle.manifest.lineage.parameters:
+        raise Refusal(named, expected="a sound model", got="one that was spoilt on purpose, for a drill", hint=hint)
+    compared = _document(beside.get(COMPARISON_FILE))
+    if isinstance(compared, dict) and compared.get("passed") is False:
+        raise Refusal(named, expected="one no worse than what was stable", got="one that is", hint=hint)
+
+
+def _gates(bundle: VerifiedBundle) -> list[Mapping[str, Any]]:
+    document = _document(bundle.files.get(EVALUATION_FILE))
+    gates = document.get("gates") if isinstance(document, dict) else None
+    return [gate for gate in gates if isinstance(gate, dict)] if isinstance(gates, list) else []
+
+
+def _document(content: bytes | None) -> Any:
+    try:
+        return None if content is None else json.loads(content)
+    except ValueError:
+        return None
