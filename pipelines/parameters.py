@@ -24,7 +24,7 @@ PARAMS_FILE: Final = Path(__file__).parents[1] / "params.yaml"
 class Section(BaseModel):
     """Frozen, and strict about what it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Snapshot(Section):

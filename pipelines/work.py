@@ -84,10 +84,11 @@ class Work:
         try:
             yield filling
             filling.chmod(0o755)
-            final = self.folder / stage
+            final, old = self.folder / stage, filling.with_name(f"{filling.name}-old")
             if final.exists():
-                shutil.rmtree(final)
+                os.rename(final, old)  # not removed in place: a kill half way would leave half of it, as if it was done
             os.rename(filling, final)
+            shutil.rmtree(old, ignore_errors=True)
         finally:
             shutil.rmtree(filling, ignore_errors=True)
 

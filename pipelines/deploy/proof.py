@@ -29,7 +29,7 @@ def check_proved(bundle: VerifiedBundle, beside: Mapping[str, bytes]) -> None:
     if "drill" in bundle.manifest.lineage.parameters:
         raise Refusal(named, expected="a sound model", got="one that was spoilt on purpose, for a drill", hint=hint)
     compared = _document(beside.get(COMPARISON_FILE))
-    if isinstance(compared, dict) and compared.get("passed") is False:
+    if isinstance(compared, dict) and compared.get("passed") is not True:
         raise Refusal(named, expected="one no worse than what was stable", got="one that is", hint=hint)
 
 

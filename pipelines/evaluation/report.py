@@ -23,7 +23,7 @@ nothing that depends on the machine or the day, which is in `beside/measured.jso
                                "share": float}, ...]},
      "leakage": [{"name": str, "strength": float}, ...],                                        strongest first
      "duplicates": {"training": float, "periods": {PERIOD: float, ...}, "of_training": float},  shares of rows
-     "model": {"bytes": int},
+     "model": {"bytes": int, "sha256": hex},                                                of the graph that was judged
      "gates": [GATE, ...]}
 
 MEASURES of classes: {"rows", "auc", "accuracy", "majority_share", "accuracy_gain", "log_loss", "brier",

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.deploy.outcome import Outcome
+from pipelines.deploy.outcome import Outcome, Result
 from pipelines.deploy.progress_view import shown
 from pipelines.poison.cases import CASES, Case
 from pipelines.poison.trying import NAME, Stopped, judged, served, sound, work_of_case
@@ -70,7 +70,7 @@ def _tried(case: Case, work: Work, registry: str, gates_only: bool, console: Con
 def document(case: Case, stopped: Stopped | None, outcome: Outcome | None) -> dict[str, Any]:
     """A case's row. Held off: a gate of its own name failed, and no server gave it all traffic."""
     by_gate = stopped is not None and stopped.first is not None
-    by_server = outcome is None or not outcome.serves
+    by_server = outcome is None or _kept_away(outcome)
     return {
         "case": case.name,
         "meaning": case.meaning,
@@ -79,6 +79,12 @@ def document(case: Case, stopped: Stopped | None, outcome: Outcome | None) -> di
         "server": None if outcome is None else {"result": str(outcome.result), "reason": outcome.reason},
         "held_off": by_gate and by_server,
     }
+
+
+def _kept_away(outcome: Outcome) -> bool:
+    """Taken home, or held for what it answers: one that was only not decided in time was not kept away by anybody."""
+    held = outcome.result is Result.HELD and "predictions" in outcome.reason
+    return outcome.result is Result.ROLLED_BACK or held
 
 
 def _table(told: list[dict[str, Any]]) -> Table:

@@ -34,7 +34,7 @@ from registry_client.baseline.document import Baseline
 from registry_client.bundle import write_bundle
 from registry_client.errors import ArtifactError
 from registry_client.golden import Golden
-from registry_client.manifest import MODEL_FILE, Lineage, Manifest
+from registry_client.manifest import MODEL_FILE, Lineage, Manifest, sha256_hex
 from registry_client.onnx_model import OnnxModel, read_onnx
 from registry_client.reference_run import ReferenceRun
 
@@ -61,6 +61,7 @@ def run(work: Work) -> str:
     drill = _drill(work.definition) if work.drill else None
     try:
         parts = _parts(work)
+        _check_of_one_model(work, parts, _bytes(work.of("train") / MODEL_FILE, "train"))
         explained = _explained(work, parts)
         lineage = artifact_lineage(
             work.definition, work.parameters, snapshot=parts.snapshot, features=parts.features, split=parts.split,
@@ -93,6 +94,23 @@ def _parts(work: Work) -> Parts:
         snapshot=read_json(work.of("snapshot") / "snapshot.json"),
         report=read_json(work.of("evaluate") / "report.json"),
     )
+
+
+def _check_of_one_model(work: Work, parts: Parts, model_bytes: bytes) -> None:
+    """The report judged this graph, and the graph was made with these parameters. Raises Refusal.
+
+    Stages can be run alone: a model that was trained again must not be bundled with what was said of the last one.
+    """
+    if parts.report["model"].get("sha256") != sha256_hex(model_bytes):
+        raise Refusal(
+            "evaluate/report.json", expected="the evaluation of train/model.onnx", got="that of another model",
+            hint=f"Run the evaluate stage again: python -m pipelines.stages evaluate {work.definition.name}.",
+        )  # fmt: skip
+    if parts.learnt.get("parameters") != work.parameters.as_lineage()["train"]:
+        raise Refusal(
+            "train/train.json", expected="a model trained with the parameters of now", got="one of others",
+            hint=f"Run the train stage again: python -m pipelines.stages train {work.definition.name}.",
+        )  # fmt: skip
 
 
 def _explained(work: Work, parts: Parts) -> Explained:

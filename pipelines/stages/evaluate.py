@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from pipelines.evaluation import gates, table
 from pipelines.evaluation.budgets import Speed, speed
@@ -21,6 +21,7 @@ from pipelines.refusal import Refusal
 from pipelines.training.tracking import log_metrics
 from pipelines.work import Work, write_json
 from registry_client.errors import ArtifactError
+from registry_client.manifest import sha256_hex
 from registry_client.onnx_model import read_onnx
 from registry_client.reference_run import ReferenceRun
 
@@ -41,7 +42,7 @@ def run(work: Work) -> str:
     checks = gates.judged(found, work.parameters.gates)
     of_speed = gates.judged_speed(measured, work.parameters.gates)
     _write_measured(work, measured, of_speed)
-    document = report(work.definition, found, checks, work.parameters.gates)
+    document = _of(model_bytes, report(work.definition, found, checks, work.parameters.gates))
     failed = work.beside / FAILED_REPORT
     failed.unlink(missing_ok=True)
     if not all(check.passed for check in (*checks, *of_speed)):
@@ -69,6 +70,11 @@ def _graph(work: Work) -> tuple[bytes, ReferenceRun]:
 def _subject(work: Work, split: Split, graph: ReferenceRun, model_bytes: int) -> Subject:
     seed, rows_min = work.parameters.train.seed, work.parameters.gates.slice_rows_min
     return Subject(work.definition, split, graph, model_bytes, seed, rows_min)
+
+
+def _of(model_bytes: bytes, document: dict[str, Any]) -> dict[str, Any]:
+    """The report, which names the graph that it speaks of: the bundle stage takes no other."""
+    return {**document, "model": {**document["model"], "sha256": sha256_hex(model_bytes)}}
 
 
 def _write_measured(work: Work, measured: Speed, checks: Sequence[Check]) -> None:

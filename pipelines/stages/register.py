@@ -78,21 +78,25 @@ def _comparison(
     """With the version that is stable now; None where there is none, it is this one, or it was made already."""
     if stable is None or stable.digest == bundle.digest:
         return None
-    if known is not None and _was_compared(registry, known, stable):
+    if known is not None and _was_compared(work, registry, known, stable):
         return None
     work.say(f"comparing with version {stable.version}, which is stable")
     return _compared(work, registry, bundle, stable)
 
 
-def _was_compared(registry: Registry, known: Version, stable: Version) -> bool:
-    """Nothing vouches for what hangs beside a version: what can't be read is made again."""
+def _was_compared(work: Work, registry: Registry, known: Version, stable: Version) -> bool:
+    """With that version, as strictly as is asked for now, and passed. Nothing vouches for what hangs beside a version:
+    what can't be read is made again."""
     content = registry.attachments(known.name, known.version).get(COMPARISON_FILE)
     try:
         document = None if content is None else json.loads(content)
     except ValueError:
         return False
-    compared = document.get("with") if isinstance(document, dict) else None
-    return isinstance(compared, dict) and compared.get("digest") == stable.digest
+    if not isinstance(document, dict) or document.get("passed") is not True:
+        return False
+    same = document.get("settings") == work.parameters.comparison.model_dump(mode="json")
+    compared = document.get("with")
+    return same and isinstance(compared, dict) and compared.get("digest") == stable.digest
 
 
 def _check_unmoved(registry: Registry, name: str, stable: Version | None) -> None:

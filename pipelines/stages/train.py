@@ -6,6 +6,7 @@ and `train.json`; what no rerun could make again goes to MLflow. Always: of the 
 
 from __future__ import annotations
 
+import shutil
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -36,6 +37,8 @@ LIBRARIES: Final = {
 def run(work: Work) -> str:
     """Train, convert, compare, write. Raises Refusal."""
     examples = work.of("features")
+    for later in ("evaluate", "bundle"):  # what was judged and bundled before is not this model
+        shutil.rmtree(work.folder / later, ignore_errors=True)
     with work.output("train") as folder, tracked(work, folder) as log:
         training, evaluation = (read_examples(examples / f"{name}.parquet") for name in ("training", "evaluation"))
         check_labels(training, work.definition.task)
@@ -100,6 +103,7 @@ def _write(
     chosen = work.parameters.train.learner
     document: dict[str, Any] = {
         "learner": chosen,
+        "parameters": work.parameters.as_lineage()["train"],
         "importances": learner.importances(work.definition.features, encoder.owners),
         "parity": {"rows": parity.rows, "bound": parity.bound},
         "libraries": {name: version(name) for name in LIBRARIES[chosen]},

@@ -25,7 +25,8 @@ THINNEST_SHARE: Final = 0.25
 
 SLACK_SHARE: Final = 0.01
 """Of the spread of a model's answers: who trains it again moves them by that much, and nothing has happened."""
-SPREAD_SHARES: Final = (0.05, 0.95)
+SPREAD_SHARES: Final = (0.05, 0.25, 0.75, 0.95)
+MIDDLE_HALVES: Final = 3
 SLACK_STEPS: Final = 8
 
 
@@ -81,14 +82,17 @@ def calm_edges(edges: Floats, values: Floats, counts: Integers) -> Floats:
     edges: rising, as from `even_edges`. values: float64[m], rising, m >= 2. counts: int64[m].
     """
     cumulative = np.cumsum(counts)
-    low, high = values[np.searchsorted(cumulative, np.array(SPREAD_SHARES) * cumulative[-1])]
+    low, lower, upper, high = values[np.searchsorted(cumulative, np.array(SPREAD_SHARES) * cumulative[-1])]
     with np.errstate(over="ignore"):
-        slack = SLACK_SHARE * float(high - low if high > low else values[-1] - values[0])
-    if not np.isfinite(slack):
-        return edges  # a spread beyond float64: whatever moves here is no retraining
+        # The middle half too: a long tail widens the one, and must not blind the bins of all who are not in it.
+        slack = SLACK_SHARE * float(min(high - low, MIDDLE_HALVES * (upper - lower)))
+    if not 0 < slack < np.inf:
+        return edges  # half of the answers are one; or a spread beyond float64
     steps = slack * np.arange(-SLACK_STEPS, SLACK_STEPS + 1) / SLACK_STEPS
     steps = steps[np.argsort(np.abs(steps), kind="stable")]  # the nearest first, among those as calm
     least, greatest = float(edges[0]) - slack, float(edges[-1]) + slack
+    if edges[0] >= 0 and edges[-1] <= 1:
+        least, greatest = max(0.0, least), min(1.0, greatest)  # shares stay shares
     kept = [least]
     for edge in edges[1:-1]:
         places = edge + steps

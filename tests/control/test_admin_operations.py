@@ -101,6 +101,19 @@ async def test_a_model_that_is_not_served_is_not_found_and_those_that_are_get_na
             await anext(aiter(call))
 
 
+async def test_a_version_of_another_digest_than_was_asked_for_is_refused_naming_both(world: World) -> None:
+    """Its registry may have been told another thing under the same number."""
+    async with world.serving() as server:
+        other, meant = "c" * 64, world.digests[1]
+        request = pb.DeployCanaryRequest(operation=operation(), model=NAME, version="2", digest=other, no_wait=True)
+        code, details = await refused(server, "DeployCanary", request)
+        assert code == "FAILED_PRECONDITION"
+        assert f"digest: expected {other}, as was asked for, got {meant}" in details
+        asked = pb.DeployCanaryRequest(operation=operation(), model=NAME, version="2", digest=meant, no_wait=True)
+        reply = await server.stub.DeployCanary(asked)
+        assert reply.models[0].canary.digest == meant
+
+
 async def test_a_stale_revision_is_aborted_naming_the_current_one(world: World) -> None:
     async with world.serving() as server:
         for method in ("Freeze", "Promote", "DeployCanary", "SetShadow", "Rollback"):

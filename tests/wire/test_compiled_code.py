@@ -87,8 +87,6 @@ PLANTED_INDEX = """
 import numpy as np
 from native.wire.kernel import kernel
 
-pytestmark = pytest.mark.patient  # mostly processes of its own, run beside the others
-
 @kernel("int64(uint8[::1], int64)", cache=False)
 def planted_index(buffer, position):
     return buffer[position]

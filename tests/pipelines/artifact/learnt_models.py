@@ -25,6 +25,7 @@ from pipelines.parameters import Parameters
 from pipelines.stages.train import ENCODINGS, fit
 from pipelines.training.conversion import to_onnx
 from pipelines.work import Work, read_json, write_json
+from registry_client.manifest import sha256_hex
 from registry_client.onnx_model import read_onnx
 from registry_client.reference_run import ReferenceRun
 
@@ -192,10 +193,13 @@ def learnt(root: Path, name: str) -> Model:
     (root / "train" / learner.source_name).write_bytes(source)
     write_json(root / "train" / "encoder.json", encoder.as_json())
     write_json(root / "train" / "train.json", {
-        "learner": parameters.train.learner, "importances": learner.importances(of.features, encoder.owners),
+        "learner": parameters.train.learner, "parameters": parameters.as_lineage()["train"],
+        "importances": learner.importances(of.features, encoder.owners),
         "parity": {"rows": EVALUATION_ROWS, "bound": 1e-6}, "libraries": {},
     })  # fmt: skip
-    write_json(root / "evaluate" / "report.json", report(of))
+    judged = report(of)
+    judged["model"]["sha256"] = sha256_hex((root / "train" / "model.onnx").read_bytes())
+    write_json(root / "evaluate" / "report.json", judged)
     signature = read_onnx(model_bytes).signature
     work = Work(of, parameters, root, root / "lake", root / "downloads", str(root / "registry"))
     text = source.decode() if name == "employment" else ""

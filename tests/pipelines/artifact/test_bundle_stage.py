@@ -139,6 +139,24 @@ def test_a_bundle_that_was_there_stays_when_a_later_one_is_refused(copied: Work)
     assert read_verified(copied.of("bundle")).digest == before
 
 
+def test_a_model_that_was_not_judged_is_not_bundled_with_what_was_said_of_another(
+    network: Model, copied: Work
+) -> None:
+    """As it is where somebody trains again by hand, and bundles."""
+    path = copied.folder / "evaluate" / "report.json"
+    report: dict[str, Any] = read_json(path)
+    report["model"]["sha256"] = "0" * 64
+    write_json(path, report)
+    with pytest.raises(Refusal, match=r"expected the evaluation of train/model\.onnx, got that of another"):
+        bundle.run(copied)
+
+
+def test_a_model_of_other_parameters_is_not_bundled_under_those_of_now(copied: Work) -> None:
+    train = copied.parameters.train.model_copy(update={"seed": 99})
+    with pytest.raises(Refusal, match="expected a model trained with the parameters of now"):
+        bundle.run(replace(copied, parameters=copied.parameters.model_copy(update={"train": train})))
+
+
 def test_a_graph_of_other_inputs_than_the_features_is_refused(network: Model, copied: Work) -> None:
     (copied.folder / "train" / "model.onnx").write_bytes(network.model_bytes)
     with pytest.raises(Refusal):

@@ -27,6 +27,8 @@ from server.drills.model import BAD_FROM_AGE, NAME, model_bytes
 from server.drills.stack import Stack, local_stack
 from tests.pipelines.deploy.deployed_world import LONG, Watched, World
 
+pytestmark = pytest.mark.patient  # mostly processes of its own, run beside the others
+
 ROOT = Path(__file__).parents[3]
 RUN = """
 import sys
@@ -37,8 +39,6 @@ from pipelines.deploy.options import Options
 from pipelines.refusal import Refusal
 from pipelines.stages import deploy
 from tests.pipelines.deploy.deployed_world import LONG, at
-
-pytestmark = pytest.mark.patient  # mostly processes of its own, run beside the others
 try:
     print(deploy.run(at(Path(sys.argv[1]), LONG), Options(own_server=True), Console(width=500, soft_wrap=True)))
 except Refusal as refusal:

@@ -78,7 +78,7 @@ def test_again_there_is_nothing_to_do_but_to_look_at_the_registry(tree: Checkout
     again = ran(tree)
     assert again.stages == ["register"]
     assert "version 2, was there already and @stable" in again.done.stdout
-    assert "stable already. It has all traffic, and nothing is to be done." in again.done.stdout
+    assert "stable already. It is the registry's @stable, and nothing is to be done." in again.done.stdout
     assert len(tree.versions()) == 2
     assert again.seconds < AGAIN_S_MAX
 
