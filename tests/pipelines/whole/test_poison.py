@@ -96,8 +96,8 @@ BY_ITS_GATE = Stopped(("auc",), GATE, "gates: ...")
 BY_ANOTHER = Stopped(("latency",), None, "gates: ...")
 
 
-def outcome(result: Result) -> Outcome:
-    return Outcome(result, NAME, 2, "0" * 64, "Because.")
+def outcome(result: Result, reason: str = "The predictions of version 2 differ from its stable's.") -> Outcome:
+    return Outcome(result, NAME, 2, "0" * 64, reason)
 
 
 @pytest.mark.parametrize(
@@ -105,6 +105,7 @@ def outcome(result: Result) -> Outcome:
     [
         (BY_ITS_GATE, None, True),
         (BY_ITS_GATE, outcome(Result.HELD), True),
+        (BY_ITS_GATE, outcome(Result.HELD, "It was not decided within 180 s."), False),
         (BY_ITS_GATE, outcome(Result.ROLLED_BACK), True),
         (BY_ITS_GATE, outcome(Result.PROMOTED), False),
         (BY_ITS_GATE, outcome(Result.FIRST), False),
