@@ -92,7 +92,7 @@ candidates: setup  ## train two candidates for the tour: a good one, and one tha
 pipeline: setup $(DVC)/.installed  ## from records to a promoted model: what has changed, then a canary (NAME=employment)
 	@$(BIN)/roost pipeline run $(NAME) --registry $(REGISTRY) $(PIPELINE)
 
-poison: setup  ## spoil the records six ways: each is stopped by a gate and, past the gates, by the server
+poison: setup  ## spoil the records nine ways: each is stopped by a gate and, past the gates, by the server
 	@$(BIN)/python -m pipelines.poison $(POISON)
 
 reproduce: setup  ## train in two clones of HEAD that must give one digest, and with changes that must each be named

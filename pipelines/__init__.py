@@ -2,7 +2,8 @@
 
 snapshot -> features -> train -> evaluate -> bundle -> register, and then deploy. `commands.py` is what people type,
 `stages/` what runs, `employment/` and `flights/` are examples. Always: the same records, parameters and code give the
-same bundle, byte for byte; what depends on the day, the machine or the registry's state hangs beside it, never inside.
+same bundle, byte for byte, on processors that add alike; what depends on the day, the host or the registry's state
+hangs beside it, never inside.
 """
 
 from typing import Final

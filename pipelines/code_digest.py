@@ -17,6 +17,13 @@ from registry_client import canonical_json
 PIPELINES: Final = Path(__file__).parent
 CONTRACTS: Final = ("definition.py", "examples.py", "parameters.py", "refusal.py", "work.py")
 ROOMS: Final = ("artifact", "evaluation", "features", "lake", "stages", "training")
+FORM: Final = ("baseline",)
+WRITERS: Final = (
+    "bundle.py", "canonical_json.py", "golden.py", "graph_walk.py", "manifest.py", "names.py",
+    "onnx_model.py", "reference_run.py", "tensors.py", "weights.py", "zipmap.py",
+)  # fmt: skip
+"""FORM, WRITERS: rooms and files of registry_client that decide a bundle's bytes; not where it is kept, nor how it is
+signed and told."""
 AFTERWARDS: Final = ("stages/deploy.py", "stages/register.py")
 """They take a bundle and change nothing of it."""
 SUFFIXES: Final = frozenset({".css", ".html", ".j2", ".jinja", ".json", ".md", ".py", ".svg", ".txt"})
@@ -31,10 +38,16 @@ def code_digest(definition: Definition) -> dict[str, Any]:
 
 
 def _files(definition: Definition) -> Iterator[Path]:
+    registry_client = PIPELINES.parent / "registry_client"
     yield from (PIPELINES / name for name in CONTRACTS)
-    for folder in (*(PIPELINES / room for room in ROOMS), definition.folder):
-        for path in folder.rglob("*"):
-            inside = path.relative_to(PIPELINES)
-            hidden = any(part.startswith((".", "__pycache__")) for part in inside.parts)
-            if path.is_file() and path.suffix in SUFFIXES and not hidden and inside.as_posix() not in AFTERWARDS:
-                yield path
+    yield from (registry_client / name for name in WRITERS)
+    rooms = [PIPELINES / room for room in ROOMS] + [registry_client / room for room in FORM]
+    for folder in (*rooms, definition.folder):
+        yield from (path for path in folder.rglob("*") if _counts(path))
+
+
+def _counts(path: Path) -> bool:
+    inside = path.relative_to(PIPELINES.parent)
+    hidden = any(part.startswith((".", "__pycache__")) for part in inside.parts)
+    afterwards = path.is_relative_to(PIPELINES) and path.relative_to(PIPELINES).as_posix() in AFTERWARDS
+    return path.is_file() and path.suffix in SUFFIXES and not hidden and not afterwards

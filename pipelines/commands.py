@@ -201,7 +201,7 @@ def deploy_version(
             opened, cache = open_registry(registry), BundleCache(work.downloads / "bundles")
             check_proved(opened.fetch(version, cache), opened.attachments(name, version.version))
         write_registered(work, version)
-        _deploy(work, admin, target, traffic, state)
+        _deploy(work, admin, target, traffic, state, digest)
 
 
 def _check_deploying(admin: str, target: str, traffic: str) -> None:
@@ -213,14 +213,18 @@ def _check_deploying(admin: str, target: str, traffic: str) -> None:
         raise typer.BadParameter(f"expected one of {known}, got {traffic!r}", param_hint="--traffic")
 
 
-def _deploy(work: Work, admin: str, target: str, traffic: str, state: Path | None) -> None:
+def _deploy(
+    work: Work, admin: str, target: str, traffic: str, state: Path | None, digest: str | None = None
+) -> None:
     from pipelines.running import console, told
     from pipelines.stages import deploy
     from registry_client.opening import absolute_location
 
     if state is None and absolute_location(work.registry) == absolute_location(DEFAULT_REGISTRY):
         state = DEFAULT_FOLDER / "state"  # the journal that `make serve` goes on with
-    options = Options(admin=admin or None, target=target or None, traffic=cast(Play, traffic), state=state)
+    options = Options(
+        admin=admin or None, target=target or None, traffic=cast(Play, traffic), state=state, digest=digest
+    )
     with told("deploy") as results:
         results.append(deploy.run(work, options, console))
 

@@ -129,7 +129,7 @@ class Gates(Section):
 
 
 class Comparison(Section):
-    """Against the stable version, on the evaluation's rows: a paired bootstrap."""
+    """Against the stable version: a paired bootstrap on the evaluation's rows, and what each learnt from."""
 
     resamples: Annotated[int, Field(ge=100, le=100_000, description="How often rows are drawn again")] = 2000
     confidence: Annotated[float, Field(gt=0.5, lt=1, description="Of being no more than the margin worse")] = 0.95
@@ -137,6 +137,9 @@ class Comparison(Section):
     slice_drop_max: Annotated[
         float, Field(gt=0, le=1, description="How far any slice may fall below the stable version's")
     ] = 0.05
+    population_psi_max: Annotated[
+        float, Field(gt=0, description="PSI of any feature or the label, from the stable version's training to ours")
+    ] = 0.25
 
 
 class Bundling(Section):

@@ -60,7 +60,7 @@ def deploy(work: Work, options: Options, view: View) -> Outcome:
     registry raises.
     """
     began_s = time.monotonic()
-    registry, version = _registered(work)
+    registry, version = _registered(work, options.digest)
     stable = stable_version(registry, version.name)
     if stable is None:
         raise Refusal(
@@ -76,14 +76,19 @@ def deploy(work: Work, options: Options, view: View) -> Outcome:
         return asyncio.run(_Deployment(work, options, view, registry, version, began_s).run())
 
 
-def _registered(work: Work) -> tuple[Registry, Version]:
-    """What the register stage left, found again in the registry."""
+def _registered(work: Work, asked: str | None) -> tuple[Registry, Version]:
+    """What the register stage left, found again in the registry. asked: the digest that it has to be, if any."""
     path = work.of("register") / "registered.json"
     document = read_json(path)
     again = "Run the register stage again."
     shown = shown_location(work.registry)
     if document["registry"] != shown:
         raise Refusal(str(path), expected=f"a version in {shown}", got=document["registry"], hint=again)
+    if asked is not None and asked != document["digest"]:
+        raise Refusal(
+            str(path), expected=f"digest {asked[:12]}", got=document["digest"][:12],
+            hint="Another deployment from this folder came between: run this again when it has ended.",
+        )  # fmt: skip
     registry = open_registry(work.registry, must_exist=True)
     version = registry.resolve(document["name"], int(document["version"]))
     if version.digest != document["digest"]:

@@ -19,7 +19,8 @@ class Options:
 
     own_server: one of its own, even where a server answers at the usual ports. state: its journal's folder; None:
     beside the stages' results. config: its settings as TOML. leave_canary: one that is held or not watched to its end
-    stays on trial, else it is taken back.
+    stays on trial, else it is taken back. digest: what has to be deployed, where it was asked for by name; another
+    deployment from the same folder may have put its own there meanwhile.
     """
 
     admin: str | None = None
@@ -29,3 +30,4 @@ class Options:
     config: Path | None = None
     traffic: Play = "auto"
     leave_canary: bool = False
+    digest: str | None = None

@@ -1,4 +1,4 @@
-"""`make poison`: six ways in which records go bad; each is stopped by a gate, and past the gates by the server."""
+"""`make poison`: nine ways in which records go bad; each is stopped by a gate, and past the gates by the server."""
 
 from __future__ import annotations
 
@@ -38,10 +38,9 @@ def main() -> int:
         shutil.rmtree(FOLDER, ignore_errors=True)
         registry = str(FOLDER / "registry")
         work = work_of(NAME, registry=registry, folder=".roost", changes=changes)
-        if not arguments.gates_only:
-            with console.status("the sound model, to be compared with"):
-                sound(work, registry)
-        told = [_tried(case, work, registry, arguments.gates_only, console) for case in cases]
+        with console.status("the sound model, to be compared with"):
+            honest = sound(work, registry)
+        told = [_tried(case, honest, arguments.gates_only, console) for case in cases]
     Console(highlight=False, width=max(console.width, TABLE_CHARACTERS)).print(_table(told))
     REPORT.parent.mkdir(exist_ok=True)
     REPORT.write_text(json.dumps(told, indent=1) + "\n")
@@ -51,16 +50,16 @@ def main() -> int:
     return 1 if through else 0
 
 
-def _tried(case: Case, work: Work, registry: str, gates_only: bool, console: Console) -> dict[str, Any]:
+def _tried(case: Case, honest: Work, gates_only: bool, console: Console) -> dict[str, Any]:
     started = time.monotonic()
-    own = work_of_case(work, case, FOLDER, registry)
+    own = work_of_case(honest, case, FOLDER, honest.registry)
     with console.status(f"{case.name}: at the gates"):
         stopped = judged(own, case)
     outcome = None
     if not gates_only:
         console.print(f"{case.name}: past the gates, on a server")
         with shown(console) as view:
-            outcome = served(own, view, lambda stage: view.say(f"{stage}, with no gate in its way"))
+            outcome = served(own, honest, view, lambda stage: view.say(f"{stage}, with no gate in its way"))
     told = document(case, stopped, outcome)
     ended = "held off" if told["held_off"] else "GOT THROUGH"
     console.print(f"{case.name}: {ended} ({time.monotonic() - started:.0f} s)")

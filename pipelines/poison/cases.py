@@ -1,4 +1,4 @@
-"""The cases: what is done to the training year's records, and which gates must see it.
+"""The cases: what is done to the training year's records, or to every year's, and which gates must see it.
 
 Always: the same records are spoilt the same way (one seed); ids stay unique and every value stays within the table's
 rules, since those are no match: what breaks a rule never gets as far as this.
@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.definition import Definition, Load
+from pipelines.evaluation.inherited_population import GATE as POPULATION_GATE
 
 SEED: Final = 6
 SPOILT_LOAD: Final = "2015"
@@ -29,20 +30,23 @@ Columns = dict[str, npt.NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Case:
-    """gates: any of them may stop it first. spoil: the year's records -> the same, spoilt."""
+    """gates: any of them may stop it first. spoil: a year's records -> the same, spoilt. everywhere: every year's, so
+    that no load gives another away."""
 
     name: str
     meaning: str
     gates: tuple[str, ...]
     spoil: Callable[[pa.Table], pa.Table]
+    everywhere: bool = False
 
 
 def spoilt(definition: Definition, case: Case) -> Definition:
-    """The example with its training records spoilt on their way in, as somebody upstream would have done it."""
+    """The example with its records spoilt on their way in, as somebody upstream would have done it."""
 
     def fetch(downloads: Path, rows_max: int | None) -> Iterator[Load]:
         for load in definition.fetch(downloads, rows_max):
-            yield replace(load, records=case.spoil(load.records)) if load.name == SPOILT_LOAD else load
+            hit = case.everywhere or load.name == SPOILT_LOAD
+            yield replace(load, records=case.spoil(load.records)) if hit else load
 
     return replace(definition, fetch=fetch)
 
@@ -99,4 +103,16 @@ CASES: Final = (
     Case("leaked-label", "a column that says the label", ("leakage",), leaked_label),
     Case("duplicated-rows", "who works, five times", ("duplicates",), duplicated_rows),
     Case("changed-codes", "schooling numbered backwards", ("population",), changed_codes),
-)
+    Case(
+        "other-units-everywhere", "ages in decades, every year", ("span", POPULATION_GATE), other_units,
+        everywhere=True,
+    ),
+    Case(
+        "dropped-slice-everywhere", f"nobody under {ADULT_FROM_YEARS}, every year", ("accuracy_gain", POPULATION_GATE),
+        dropped_slice, everywhere=True,
+    ),
+    Case(
+        "changed-codes-everywhere", "schooling backwards, every year", (POPULATION_GATE,), changed_codes,
+        everywhere=True,
+    ),
+)  # fmt: skip

@@ -17,8 +17,11 @@ from pipelines.deploy.deploying import deploy
 from pipelines.deploy.options import Options
 from pipelines.deploy.outcome import Outcome
 from pipelines.deploy.progress_view import View
+from pipelines.evaluation.inherited_population import GATE as POPULATION_GATE
 from pipelines.poison.cases import Case, spoilt
 from pipelines.refusal import Refusal
+from pipelines.stages.evaluate import FAILED_REPORT
+from pipelines.stages.register import FAILED_COMPARISON
 from pipelines.work import Work, read_json
 
 NAME: Final = "employment"
@@ -59,24 +62,41 @@ def work_of_case(work: Work, case: Case, folder: Path, registry: str) -> Work:
 def judged(work: Work, case: Case) -> Stopped | None:
     """What the gates said; None where all of them let it pass. Raises Refusal where it never came to them."""
     try:
-        for stage in TO_BE_JUDGED:
+        for stage in (*TO_BE_JUDGED, *(TO_BE_SERVED[1:] if case.everywhere else ())):
             _run(stage, work)
     except Refusal as refusal:
-        failed = work.beside / "failed_report.json"
-        if not failed.exists():
+        gates = _failed(work)
+        if not gates:
             raise
-        gates = [gate for gate in read_json(failed)["gates"] if not gate["passed"]]
         first = next((gate for gate in gates if gate["name"] in case.gates), None)
         return Stopped(tuple(dict.fromkeys(gate["name"] for gate in gates)), first, str(refusal))
     return None
 
 
-def served(work: Work, view: View, said: Callable[[str], None]) -> Outcome:
-    """What a server made of it, with no gate in its way."""
+def _failed(work: Work) -> list[dict[str, Any]]:
+    """The gates that did not pass, by what the stage that refused has left: evaluate's, or register's."""
+    report, comparison = (work.beside / name for name in (FAILED_REPORT, FAILED_COMPARISON))
+    if report.exists():
+        return [gate for gate in read_json(report)["gates"] if not gate["passed"]]
+    if not comparison.exists():
+        return []
+    found = read_json(comparison)
+    bound = found["settings"]["population_psi_max"]
+    moved = [one for one in found["population"] or () if not one["passed"]]
+    return [
+        {"name": POPULATION_GATE, "on": one["on"], "measured": one["beyond_chance"], "bound": bound} for one in moved
+    ]
+
+
+def served(work: Work, honest: Work, view: View, said: Callable[[str], None]) -> Outcome:
+    """What a server made of it, with no gate in its way. honest: the sound run, whose rows are what is played."""
     ungated = replace(work, ungated=True)
     for stage in TO_BE_SERVED:
         said(stage)
         _run(stage, ungated)
+    # Callers know nothing of what went wrong with the records: they send what they have always sent.
+    rows = "evaluation.parquet"
+    shutil.copyfile(honest.of("features") / rows, work.of("features") / rows)
     return deploy(ungated, Options(own_server=True), view)
 
 

@@ -21,9 +21,12 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_info
 
 from pipelines.definition import Classification
-from pipelines.evaluation.comparison import compare
+from pipelines.evaluation.comparison import ComparisonReport, compare
+from pipelines.evaluation.inherited_population import GATE as POPULATION_GATE
+from pipelines.evaluation.inherited_population import Inherited, inherited, table
 from pipelines.evaluation.predicting import predictions
 from pipelines.examples import Examples, read_examples
 from pipelines.refusal import Refusal
@@ -41,6 +44,7 @@ from registry_client.verify import VerifiedBundle, check_contents, read_verified
 
 PROVENANCE_FILE: Final = "provenance.json"
 COMPARISON_FILE: Final = "comparison.json"
+FAILED_COMPARISON: Final = "failed_comparison.json"
 REPOSITORY: Final = Path(__file__).parents[2]
 
 
@@ -69,6 +73,8 @@ def run(work: Work) -> str:
     write_registered(work, version)
     was = "was there already" if known is not None else "new"
     alias = " and @stable" if USUAL_ALIAS in version.aliases else ""
+    if alias and work.parameters.snapshot.rows_max is not None:
+        alias += f", although of a sample (rows_max={work.parameters.snapshot.rows_max}): --candidate leaves it aside"
     return f"{version.name} version {version.version}, {was}{alias}, digest {version.digest[:12]}"
 
 
@@ -138,7 +144,7 @@ def _compared(work: Work, registry: Registry, bundle: VerifiedBundle, stable: Ve
             f"{stable.name}", expected=f"the inputs of version {stable.version}, which is stable", got="others",
             hint="Callers send what that one takes: give a model with other inputs a name of its own.",
         )  # fmt: skip
-    examples = read_examples(work.of("features") / "evaluation.parquet")
+    training, examples = (read_examples(work.of("features") / f"{part}.parquet") for part in ("training", "evaluation"))
     report = compare(
         work.definition.task,
         examples.labels,
@@ -150,12 +156,39 @@ def _compared(work: Work, registry: Registry, bundle: VerifiedBundle, stable: Ve
         median=read_json(work.of("evaluate") / "report.json")["label"]["median"],
         slice_rows_min=work.parameters.gates.slice_rows_min,
     )
+    baseline, bound = theirs.baseline(), work.parameters.comparison.population_psi_max
+    shifts = () if baseline is None else inherited(baseline, training, bound)
+    passed = report.passed and all(one.passed for one in shifts)
+    document = {
+        "with": _named(stable),
+        "compared": True,
+        **report.as_json(),
+        "population": None if baseline is None else [one.as_json() for one in shifts],
+        "passed": passed,
+    }
+    failed = work.beside / FAILED_COMPARISON
+    failed.unlink(missing_ok=True)
+    if not passed:
+        write_json(failed, document)
+        raise _refusal(report, shifts, stable)
+    return document
+
+
+def _refusal(report: ComparisonReport, shifts: tuple[Inherited, ...], stable: Version) -> Refusal:
+    """Names all that failed: whoever mends one thing wants to know of the others."""
+    moved = [one for one in shifts if not one.passed]
+    words, lines, names = [], [], []
     if not report.passed:
-        raise Refusal(
-            "comparison", expected=f"nothing worse than version {stable.version}, which is stable", got=report.words,
-            hint="Nothing is registered. The table above says where it falls.", table=report.table(),
-        )  # fmt: skip
-    return {"with": _named(stable), "compared": True, **report.as_json()}
+        names, words, lines = ["comparison"], [report.words], [*report.table()]
+    if moved:
+        names.append(POPULATION_GATE)
+        words.append(f"{len(moved)} columns unlike what it learnt from, {moved[0].name} by PSI {moved[0].psi:.3g}")
+        lines += table(shifts)
+    return Refusal(
+        " and ".join(names), expected=f"nothing worse than version {stable.version}, which is stable",
+        got="; ".join(words), hint=f"Nothing is registered. The whole is beside/{FAILED_COMPARISON}; bounds are "
+        "`comparison` in params.yaml.", table=tuple(lines),
+    )  # fmt: skip
 
 
 def _answers(work: Work, bundle: VerifiedBundle, examples: Examples) -> npt.NDArray[np.float64]:
@@ -172,11 +205,26 @@ def _provenance(work: Work, parent: Version | None) -> Mapping[str, Any]:
         "made_at_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": socket.gethostname(),
         "machine": platform.machine(),
+        "processor": _processor(),
         "python": platform.python_version(),
         "mlflow": None if run is None else asdict(run),
         "measured": read_json(measured) if measured.exists() else None,
         "parent": None if parent is None else _named(parent),
     }
+
+
+def _processor() -> Mapping[str, str]:
+    """What the last bits of sums depend on: the first place to look where a digest is another one elsewhere."""
+    kinds = {found["architecture"] for found in threadpool_info() if "architecture" in found}
+    return {"kernels": ", ".join(sorted(kinds)), "vectors": _widest_vectors()}
+
+
+def _widest_vectors() -> str:
+    try:
+        flags = Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split()
+    except OSError:
+        return "unknown"
+    return next((name for name in ("avx512f", "avx2", "avx") if name in flags), "other")
 
 
 def git_state(repository: Path = REPOSITORY) -> Mapping[str, Any] | None:

@@ -384,6 +384,16 @@ def test_a_version_registered_elsewhere_is_registered_again_first(work: Work, re
         deploy(replace(work, registry="elsewhere"), Options(), Watched())
 
 
+def test_a_digest_that_was_asked_for_is_the_only_one_that_is_deployed(
+    work: Work, admin: PlayedAdmin, registry: PlayedRegistry
+) -> None:
+    # As another deployment from this folder leaves it, between the command's look and this one.
+    assert "Another deployment from this folder came between" in refused(work, admin, digest="d" * 64)
+    assert not admin.asked
+    admin.on["DeployCanary"] = lambda request: promoted(admin, registry)
+    assert deployed(work, admin, digest=CANARY).result is Result.PROMOTED
+
+
 def test_a_model_without_a_stable_version_says_what_makes_one(work: Work, registry: PlayedRegistry) -> None:
     registry.stable = 0
     with pytest.raises(Refusal, match=r"churn@stable: .* Say which one is: roost pull churn:2"):

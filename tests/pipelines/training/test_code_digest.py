@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from pipelines import STAGES
 from pipelines import code_digest as module
 from pipelines.code_digest import PIPELINES, ROOMS, SUFFIXES, code_digest
+from tests.pipelines.whole.test_dvc_file import loaded
 
 
 @dataclass
@@ -23,9 +25,10 @@ class Example:
 
 @pytest.fixture
 def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The package somewhere else."""
+    """The packages somewhere else."""
     copy = tmp_path / "elsewhere" / "pipelines"
-    shutil.copytree(PIPELINES, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    for package in (PIPELINES, PIPELINES.parent / "registry_client"):
+        shutil.copytree(package, copy.parent / package.name, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(module, "PIPELINES", copy)
     return copy
 
@@ -40,14 +43,17 @@ def test_a_clone_elsewhere_has_the_same_digest(clone: Path, monkeypatch: pytest.
     assert digest_of(PIPELINES) == there
 
 
-@pytest.mark.parametrize("name", ["examples.py", "features/graph.py", "training/trees.py", "stages/train.py"])
+OURS = ("pipelines/examples.py", "pipelines/features/graph.py", "pipelines/stages/train.py")
+
+
+@pytest.mark.parametrize("name", [*OURS, "registry_client/baseline/fitting.py", "registry_client/manifest.py"])
 def test_one_changed_line_changes_the_whole_and_names_the_file(name: str, clone: Path) -> None:
     before = digest_of(clone)
-    with (clone / name).open("a") as file:
+    with (clone.parent / name).open("a") as file:
         file.write("# another line\n")
     after = digest_of(clone)
     assert after["sha256"] != before["sha256"]
-    assert {path for path in after["files"] if after["files"][path] != before["files"][path]} == {f"pipelines/{name}"}
+    assert {path for path in after["files"] if after["files"][path] != before["files"][path]} == {name}
 
 
 def moved(root: Path) -> None:
@@ -76,6 +82,8 @@ def test_another_example_and_what_runs_afterwards_change_nothing(clone: Path) ->
         (clone / name / "changed.py").write_text("# another line\n")
     for name in ("commands.py", "stages/deploy.py", "stages/register.py"):
         (clone / name).write_text("# another line\n")
+    for name in ("folder.py", "lineage/graph.py", "signing/keys.py"):
+        (clone.parent / "registry_client" / name).write_text("# another line\n")
     (clone / "features" / "__pycache__").mkdir()
     for name in ("__pycache__/graph.py", ".graph.py.swp", "graph.py~", "graph.pyc"):
         (clone / "features" / name).write_text("left by an editor or an interpreter")
@@ -87,3 +95,22 @@ def test_no_file_of_a_room_is_left_out_for_its_suffix() -> None:
     suffixes = {path.suffix for path in found if "__pycache__" not in path.parts}
     assert ".py" in suffixes
     assert suffixes <= SUFFIXES
+
+
+WITHOUT_EFFECT = {
+    f"registry_client/{name}.py"
+    for name in (
+        "attachments", "cache", "errors", "folder", "mlflow_artifacts", "mlflow_environment", "mlflow_registry",
+        "opening", "placing", "reading", "registry", "tracking_uri", "verify",
+    )
+}  # fmt: skip
+"""Where a bundle is kept and fetched from, and what is said where something fails."""
+
+
+def test_all_of_registry_client_that_a_stage_loads_is_in_it_or_changes_no_byte() -> None:
+    stages = (f"pipelines/stages/{stage}.py" for stage in STAGES[:-1])
+    loads = {path for path in loaded(*stages) if path.startswith("registry_client/")}
+    counted = {path for path in digest_of(PIPELINES)["files"] if path.startswith("registry_client/")}
+    assert "registry_client/baseline/fitting.py" in loads & counted
+    assert {path for path in loads if not path.endswith("__init__.py")} <= counted | WITHOUT_EFFECT
+    assert not counted & WITHOUT_EFFECT

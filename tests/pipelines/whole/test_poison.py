@@ -38,12 +38,20 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
     return work_of(NAME, registry=str(folder / "registry"), folder=folder, changes=changes)
 
 
+@pytest.fixture(scope="module")
+def stable(work: Work) -> str:
+    """A registry whose stable version was made of sound records."""
+    registry = str(work.lake.parent / "stable")
+    sound(work, registry)
+    return registry
+
+
 def case_named(name: str) -> Case:
     return next(case for case in CASES if case.name == name)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_case_breaks_no_rule_of_its_table_and_changes_the_year_that_is_learnt_from_alone(
+def test_a_case_breaks_no_rule_of_its_table_and_changes_the_years_that_it_says(
     case: Case, work: Work
 ) -> None:
     (rules,) = work.definition.tables
@@ -51,18 +59,21 @@ def test_a_case_breaks_no_rule_of_its_table_and_changes_the_year_that_is_learnt_
         {load.name: load.records for load in of.fetch(work.downloads, ROWS)}
         for of in (work.definition, spoilt(work.definition, case))
     )
-    check(changed[SPOILT_LOAD], rules, SPOILT_LOAD)
-    assert [year for year in usual if not usual[year].equals(changed[year])] == [SPOILT_LOAD]
+    for year in changed:
+        check(changed[year], rules, year)
+    hit = [year for year in usual if not usual[year].equals(changed[year])]
+    assert hit == (list(usual) if case.everywhere else [SPOILT_LOAD])
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_every_case_is_stopped_by_a_gate_that_is_named_for_it(case: Case, work: Work) -> None:
-    stopped = judged(work_of_case(work, case, work.lake.parent / "poison", work.registry), case)
+def test_every_case_is_stopped_by_a_gate_that_is_named_for_it(case: Case, work: Work, stable: str) -> None:
+    stopped = judged(work_of_case(work, case, work.lake.parent / "poison", stable), case)
     assert stopped is not None
     assert stopped.first is not None, stopped.gates
     assert stopped.first["name"] in case.gates
+    assert stopped.first["measured"] is not None
     assert "Nothing is registered." in stopped.refusal
-    assert not Path(work.registry).exists()
+    assert [version.version for version in FolderRegistry(Path(stable)).versions(NAME)] == [1]
 
 
 def test_records_as_they_are_pass_and_are_told_to_have_got_through(work: Work) -> None:
@@ -76,11 +87,11 @@ def test_past_the_gates_a_server_holds_it_and_says_why_in_words(work: Work, monk
     case = case_named("shuffled-labels")
     registry = str(work.lake.parent / "tried")
     short = replace(work, parameters=work.parameters.model_copy(update={"deploy": PLAN}))
-    sound(short, registry)
+    honest = sound(short, registry)
     own = work_of_case(short, case, work.lake.parent / "poison", registry)
     stopped = judged(own, case)
     with shown(Console(quiet=True)) as view:
-        outcome = served(own, view, lambda stage: None)
+        outcome = served(own, honest, view, lambda stage: None)
     assert outcome.result is Result.HELD, outcome.line
     assert "The predictions of version 2 differ from its stable's" in outcome.reason
     assert "probabilities[1] (PSI" in outcome.reason
@@ -154,6 +165,7 @@ def test_a_case_that_never_came_to_the_gates_ends_in_one_line(
     assert "poison: employment.AGEP (load 2015): expected a column" in capsys.readouterr().err
 
 
-def test_every_case_of_the_issue_is_tried() -> None:
-    assert len(CASES) == len({case.name for case in CASES}) == 6
+def test_every_case_is_tried_and_those_that_no_load_gives_away_everywhere() -> None:
+    assert len(CASES) == len({case.name for case in CASES}) == 9
+    assert sum(case.everywhere for case in CASES) == 3
     assert definition(NAME).tables[0].loads[0] == SPOILT_LOAD
