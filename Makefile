@@ -31,7 +31,7 @@ unexport PYTHONDONTWRITEBYTECODE
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve demo-model candidates pipeline poison reproduce agreement test test-slow lint lint-workflows format bench bench-swaps bench-rollouts calibrate calibrate-peers soak fuzz load protos lock clean
+.PHONY: help setup serve demo-model candidates pipeline poison reproduce agreement warm test test-slow lint lint-workflows format bench bench-swaps bench-rollouts calibrate calibrate-peers soak fuzz load protos lock clean
 
 help:  ## show this page
 	@echo "Roost: a model inference server that takes its canaries home."
@@ -48,30 +48,36 @@ help:  ## show this page
 	@echo "             PROFILE=steady TARGET=host:port (load), REGISTRY=folder|URI (serve, demo-model, bench),"
 	@echo "             BENCH='--quick --check' (bench), SOAK='--requests 5000000' (soak)"
 
+# Leaves it in the shell's $$python.
+define FIND_PYTHON
+set -e; python="$(PYTHON)"; \
+if [ -z "$$python" ]; then \
+	for candidate in python3.11 python3.12 python3.13 python3; do \
+		if $$candidate -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+		then python=$$candidate; break; fi; \
+	done; \
+fi; \
+if [ -z "$$python" ]; then \
+	echo "setup: no Python 3.11 or later with the venv module found in PATH." >&2; \
+	echo "       Install one (Debian: apt-get install python3-venv) or name it: make setup PYTHON=/path/to/python3" >&2; \
+	exit 1; \
+fi;
+endef
+
 setup: $(VENV)/.installed  ## make .venv from the lock file; only works when something has changed
 
 # A stamp, newer than what it was made from. A venv that was half made is made again from its start.
 $(VENV)/.installed: pyproject.toml locks/dev.lock $(wildcard clients/python/pyproject.toml)
-	@set -e; python="$(PYTHON)"; \
-	if [ -z "$$python" ]; then \
-		for candidate in python3.11 python3.12 python3.13 python3; do \
-			if $$candidate -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
-			then python=$$candidate; break; fi; \
-		done; \
-	fi; \
-	if [ -z "$$python" ]; then \
-		echo "setup: no Python 3.11 or later with the venv module found in PATH." >&2; \
-		echo "       Install one (Debian: apt-get install python3-venv) or name it: make setup PYTHON=/path/to/python3" >&2; \
-		exit 1; \
-	fi; \
+	@$(FIND_PYTHON) \
 	if [ ! -x $(BIN)/python ] || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
 		echo "setup: making $(VENV) with $$($$python --version)"; \
 		$$python -m venv --clear $(VENV); \
 	fi
 	@echo "setup: installing what locks/dev.lock pins (a minute or two the first time)"
+	@# What is imported is compiled then; to compile all of it takes half a minute, most of it never used.
 	@# The lock is complete: nothing has to be resolved, and pip takes `pydantic[email]`, which one asks for, for a package
 	@# without a hash.
-	@$(BIN)/python -m pip install --progress-bar off --no-deps --require-hashes -r locks/dev.lock
+	@$(BIN)/python -m pip install --progress-bar off --no-compile --no-deps --require-hashes -r locks/dev.lock
 	@$(BIN)/python -m pip check
 	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
 	@if [ -f clients/python/pyproject.toml ]; then \
@@ -100,6 +106,9 @@ reproduce: setup  ## train in two clones of HEAD that must give one digest, and 
 
 agreement: setup  ## score all evaluation rows here, on Ray and through a server: the same answers (NAME=employment)
 	@$(BIN)/python -m pipelines.scoring.agreement $(NAME) --registry $(REGISTRY)
+
+warm: setup  ## compile the kernels, which takes a minute, and keep them for every later start
+	@$(BIN)/python -m server.cli warm
 
 test: setup $(DVC)/.installed  ## run the test suite (TESTS=folder for a part of it)
 	@# Kernels first: compiling them takes a minute, which is no test's to wait for.
@@ -174,10 +183,11 @@ $(PEERS)/.installed: locks/peers.lock $(VENV)/.installed
 	@touch $@
 
 # DVC is used as a command only, and brings sixty packages of its own.
-$(DVC)/.installed: locks/dvc.lock $(VENV)/.installed
+$(DVC)/.installed: locks/dvc.lock
 	@echo "dvc: installing what locks/dvc.lock pins"
-	@$(BIN)/python -m venv $(DVC)
-	@$(DVC)/bin/python -m pip install -q --require-hashes -r locks/dvc.lock
+	@$(FIND_PYTHON) $$python -m venv --clear $(DVC)
+	@$(DVC)/bin/python -m pip install -q --no-compile --no-deps --require-hashes -r locks/dvc.lock
+	@$(DVC)/bin/python -m pip check
 	@touch $@
 
 # protoc writes imports from the include root; ours live under `protos`, beside other packages of the same names.
