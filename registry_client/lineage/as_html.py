@@ -28,6 +28,7 @@ FILTERS: Final = {
     "change_words": words.change_words,
     "commit_words": words.commit_words,
     "counted": counted,
+    "entry_number": words.entry_number,
     "entry_words": words.entry_words,
     "figure": figure,
     "gate_words": words.gate_words,

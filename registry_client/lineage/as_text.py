@@ -31,6 +31,7 @@ from registry_client.lineage.words import (
     brief_rows,
     change_words,
     commit_words,
+    entry_number,
     entry_words,
     flat_rows,
     gate_words,
@@ -189,7 +190,7 @@ def _journal_rows(served: Served) -> Iterator[Row]:
     if older > 0:
         yield "", f"{counted(older, 'older entry', 'older entries')}: --json has all of them"
     for entry in served.entries[-ENTRIES_MAX:]:
-        yield shown(entry.get("number") or "pending", 12), entry_words(entry)
+        yield entry_number(entry), entry_words(entry)
     if not served.whole:
         yield "", "There may be others: --state with a server's state folder tells all."
     if not served.entries:

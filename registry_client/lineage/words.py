@@ -56,6 +56,8 @@ WHOLE_DIGEST: Final = 64
 SENTENCE_CHARACTERS: Final = 400
 TELLING: Final = ("result", "reason", "by", "done", "passed", "words", "because", "difference", "low", "high")
 """Keys of rollouts' and comparisons' documents that say what they came to."""
+TOLD_ABOVE: Final = frozenset({"format", "model", "digest"})
+"""Of them what the lineage has said already."""
 BRIEF_ROWS_MAX: Final = 16
 NAME_CHARACTERS: Final = 72
 """As much of a name as fits on a line of 80."""
@@ -102,7 +104,10 @@ def source_words(source: Flat) -> str:
 
 
 def leaf(value: Any) -> str:
-    """A value of a document, digests shortened; an empty text as two quotes."""
+    """A value of a document, digests shortened; an empty text as two quotes, texts as sentences or with commas."""
+    if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
+        sentences = all(one.endswith(".") for one in value)
+        return shown((" " if sentences else ", ").join(value), SENTENCE_CHARACTERS)
     text = shown(value) if value != "" else '""'
     return short(text) if len(text) == WHOLE_DIGEST and set(text) <= set("0123456789abcdef") else text
 
@@ -113,7 +118,7 @@ def flat_rows(leaves: Flat) -> Iterator[Row]:
 
 def brief_rows(attached: Attached) -> list[Row]:
     """What is told of a document beside a version: plain values, the telling ones first, BRIEF_ROWS_MAX at most."""
-    leaves = flat(attached.document)
+    leaves = {name: value for name, value in flat(attached.document).items() if name not in TOLD_ABOVE}
     told = {name: value for name, value in leaves.items() if "[" not in name and value not in (None, "", [], {})}
     first = [name for name in TELLING if name in told]
     names = (first + [name for name in told if name not in first])[:BRIEF_ROWS_MAX]
@@ -172,6 +177,11 @@ def entry_words(entry: Mapping[str, Any]) -> str:
     operator = entry.get("operator")
     by = f", by {operator} ({entry.get('reason')})" if isinstance(operator, str) and operator else ""
     return shown(f"{entry.get('at_utc')}: {str(entry.get('kind')).replace('_', ' ')}{by}.", SENTENCE_CHARACTERS)
+
+
+def entry_number(entry: Mapping[str, Any]) -> str:
+    """Its number in the journal; "pending" until it is written there; nothing where a rollout has told of it."""
+    return "" if "number" not in entry else shown(entry["number"] or "pending", 12)
 
 
 def change_words(change: Change) -> str:
