@@ -255,7 +255,7 @@ class Table:
             f"table {self.rules.name}",
             expected=f"a table in {self.location}" if missing else f"a readable table in {self.location}",
             got="none" if missing else f"{type(error).__name__}: {_first_line(error)}",
-            hint="Run the snapshot stage first." if missing else
+            hint="Run its snapshot stage again: python -m pipelines.stages snapshot NAME." if missing else
             "Bring it back from a copy, or move it away: the next run loads it again from its source.",
         )  # fmt: skip
 

@@ -96,7 +96,7 @@ def test_records_that_break_the_rules_leave_no_version(table: Table) -> None:
 def test_a_table_that_is_not_there_has_no_versions_and_cannot_be_read(table: Table) -> None:
     assert table.versions() == ()
     assert table.loads() == {}
-    with pytest.raises(Refusal, match=r"table toys: expected a table in .* got none\. Run the snapshot stage first"):
+    with pytest.raises(Refusal, match=r"table toys: expected a table in .* got none\. Run its snapshot stage again"):
         table.read()
     assert not Path(table.location).exists()
 
