@@ -179,6 +179,7 @@ def deploy_version(
     """
     from pipelines.deploy.proof import check_proved
     from pipelines.running import in_one_line, work_of
+    from pipelines.stable import stable_version
     from pipelines.stages.register import write_registered
     from registry_client.cache import BundleCache
     from registry_client.manifest import check_digest
@@ -199,7 +200,8 @@ def deploy_version(
             )  # fmt: skip
         if not unproved:
             opened, cache = open_registry(registry), BundleCache(work.downloads / "bundles")
-            check_proved(opened.fetch(version, cache), opened.attachments(name, version.version))
+            beside = opened.attachments(name, version.version)
+            check_proved(opened.fetch(version, cache), beside, stable_version(opened, name))
         write_registered(work, version)
         _deploy(work, admin, target, traffic, state, digest)
 

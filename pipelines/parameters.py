@@ -129,7 +129,7 @@ class Gates(Section):
 
 
 class Comparison(Section):
-    """Against the stable version: a paired bootstrap on the evaluation's rows, and what each learnt from."""
+    """Against the stable version: a paired bootstrap on the evaluation's rows, and the records that each has read."""
 
     resamples: Annotated[int, Field(ge=100, le=100_000, description="How often rows are drawn again")] = 2000
     confidence: Annotated[float, Field(gt=0.5, lt=1, description="Of being no more than the margin worse")] = 0.95
@@ -140,6 +140,9 @@ class Comparison(Section):
     population_psi_max: Annotated[
         float, Field(gt=0, description="PSI of any feature or the label, from the stable version's training to ours")
     ] = 0.25
+    corrected_loads: Annotated[
+        tuple[str, ...], Field(description="Loads whose rows may be others than the stable version's run has read")
+    ] = ()
 
 
 class Bundling(Section):

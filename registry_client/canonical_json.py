@@ -44,8 +44,9 @@ def parse(data: bytes, what: str) -> Any:
     def pairs_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         fields = dict(pairs)
         if len(fields) != len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
+            # In one pass: others wrote it, and it may have a hundred thousand keys.
+            left = list(fields)[::-1]
+            twice = next(key for key, _ in pairs if not left or key != left.pop())
             raise BadDocument(f"{what}: {twice}", expected="every key once", got="the key twice", hint="Remove one.")
         return fields
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -48,6 +49,8 @@ BUNDLE_FOLDER: Final = "bundle"
 ATTACHMENT_FOLDER: Final = "beside"
 """Of the version's run, as the bundle's is."""
 PAGE: Final = 100
+MOVED_S_MAX: Final = 2.0
+MOVED_POLL_S: Final = 0.1
 DATABASE_TIMEOUT_S: Final = 5.0
 MISSING: Final = "RESOURCE_DOES_NOT_EXIST"
 EXISTS: Final = "RESOURCE_ALREADY_EXISTS"
@@ -124,7 +127,7 @@ class MlflowRegistry:
                     raise self._no_version(name)
                 return versions[-1]
             meant = read_reference(meant)
-            return self._by_alias(model, meant) if isinstance(meant, str) else self._by_number(name, meant)
+            return self._by_alias(name, meant) if isinstance(meant, str) else self._by_number(name, meant)
 
     def fetch(self, version: Version, cache: BundleCache) -> VerifiedBundle:
         bundle = cache.fetch(version.digest, lambda: self._download(version))
@@ -141,7 +144,8 @@ class MlflowRegistry:
         check_alias(alias)
         with self._asked(f"set an alias of {name}"):
             pointed = self._by_number(name, version)
-            # The tag first: an alias without its tag would be refused, a tag without its alias says nothing.
+            # The tag first: an alias without its tag would be refused, a tag without its alias says nothing. Between
+            # the two they name different versions, which `_by_alias` waits out.
             self._client.set_registered_model_tag(name, ALIAS_TAG + alias, pointed.digest)
             self._client.set_registered_model_alias(name, alias, str(version))
             return self._by_number(name, version)
@@ -282,7 +286,18 @@ class MlflowRegistry:
             )  # fmt: skip
         return version
 
-    def _by_alias(self, model: Any, alias: str) -> Version:
+    def _by_alias(self, name: str, alias: str) -> Version:
+        """Where tag and alias disagree it is somebody who moves it just now, so long as it does not last."""
+        deadline = time.monotonic() + MOVED_S_MAX
+        while True:
+            try:
+                return self._pointed_at(self._model(name), alias)
+            except VerificationFailed:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(MOVED_POLL_S)
+
+    def _pointed_at(self, model: Any, alias: str) -> Version:
         if alias not in model.aliases:
             known = ", ".join(sorted(model.aliases)) or "none"
             raise NotInRegistry(

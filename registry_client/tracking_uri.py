@@ -10,7 +10,10 @@ import re
 from pathlib import Path
 from typing import Final
 
-_PASSWORD: Final = re.compile(r"(://[^/@:\s]*:)[^/@\s]*@")
+# Up to the last @ before a query, since SQLAlchemy takes a password with a slash in it, too; but a port is none.
+_PASSWORD: Final = re.compile(r"(://[^/@:\s?#]*:)(?!\d+/)[^\s?#]*@")
+_TOKEN: Final = re.compile(r"(https?://)[^/@:\s?#]+@")
+_QUERY: Final = re.compile(r"([?&](?:password|passwd|pwd|sslpassword|token|access_token|sig)=)[^&#\s]+", re.IGNORECASE)
 
 
 def is_tracking_uri(location: str) -> bool:
@@ -26,4 +29,4 @@ def database_file(uri: str) -> Path | None:
 
 def without_passwords(text: str) -> str:
     """A URI, or a text that may have one in it, as it may stand in a log: MLflow's own errors name whole addresses."""
-    return _PASSWORD.sub(r"\1***@", text)
+    return _QUERY.sub(r"\1***", _TOKEN.sub(r"\1***@", _PASSWORD.sub(r"\1***@", text)))

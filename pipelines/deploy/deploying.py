@@ -172,7 +172,7 @@ class _Deployment:
             )  # fmt: skip
         if not server.own and not await self._is_followed(port):
             raise Refusal(
-                f"server {port.address}", expected=f"one that follows {self._work.registry}",
+                f"server {port.address}", expected=f"one that follows {shown_location(self._work.registry)}",
                 got=f"one that knows other versions of {name}, or none",
                 hint=f"Start it with --registry. {another}",
             )  # fmt: skip
@@ -297,6 +297,7 @@ class _Deployment:
             **self._document(server, result, reason),
             **said,
             "by": trial.ending.by,
+            "ending": str(trial.ending.end),
             "done": done,
             "plan": [step.model_dump(mode="json") for step in trial.steps],
             "reached": {"step": trial.step + 1, "share": trial.weight_ppm / watch.PPM},
@@ -320,13 +321,17 @@ class _Deployment:
 
     async def _registry_follows(self) -> tuple[str, ...]:
         """A server that is ended too early would leave @stable where it was, until its next start."""
-        deadline = time.monotonic() + FOLLOWS_S_MAX
+        deadline, why = time.monotonic() + FOLLOWS_S_MAX, ""
         while time.monotonic() < deadline:
-            stable = await asyncio.to_thread(stable_version, self._registry, self._version.name)
-            if stable is not None and stable.digest == self._version.digest:
-                return ()
+            try:
+                stable = await asyncio.to_thread(stable_version, self._registry, self._version.name)
+                if stable is not None and stable.digest == self._version.digest:
+                    return ()
+                why = ""
+            except (ArtifactError, OSError) as error:
+                why = f" ({error})"  # it was promoted all the same, and that is what has to be told and kept
             await asyncio.sleep(POLL_S)
-        return (f"The registry's @stable does not follow yet: roost status {self._version.name} tells why.",)
+        return (f"The registry's @stable does not follow yet{why}: roost status {self._version.name} tells why.",)
 
     def _reason(self) -> str:
         """For the journal: what it is, and what it was judged by."""

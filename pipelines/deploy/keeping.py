@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from pipelines.deploy.admin_calls import AdminPort, NoAnswer
+from pipelines.deploy.admin_calls import AdminPort, Declined, NoAnswer
 from pipelines.deploy.outcome import Outcome, drift_document, evidence_document
 from pipelines.deploy.rollout import Rollout
 from pipelines.refusal import Refusal
@@ -36,6 +36,8 @@ async def what_it_says(port: AdminPort, rollout: Rollout) -> dict[str, Any]:
         said["explained"] = list(await port.explain(rollout.candidate.model))
     except NoAnswer as silence:
         said["explained"] = [f"The server does not answer: {silence}"]
+    except Declined as declined:
+        said["explained"] = [f"The server does not say: {declined.words}"]
     return {**said, "drift": None if rollout.drift is None else drift_document(rollout.drift)}
 
 
@@ -46,7 +48,7 @@ async def entries_of(port: AdminPort, rollout: Rollout) -> list[Mapping[str, Any
     while heard and time.monotonic() < deadline:
         try:
             found = [one for one in await port.decisions(rollout.candidate.model) if one.revision >= heard[0].revision]
-        except NoAnswer:
+        except (NoAnswer, Declined):
             break
         if found and found[-1].revision >= heard[-1].revision:
             return [one.entry for one in found]

@@ -11,14 +11,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.refusal import Refusal
+from registry_client.lineage.gathering import COMPARISON_FILE
 from registry_client.lineage.reading import EVALUATION_FILE
+from registry_client.registry import Version
 from registry_client.verify import VerifiedBundle
 
-COMPARISON_FILE = "comparison.json"
 
-
-def check_proved(bundle: VerifiedBundle, beside: Mapping[str, bytes]) -> None:
-    """Raises Refusal where the bundle has no evaluation, a gate failed, or it was found worse than what was stable."""
+def check_proved(bundle: VerifiedBundle, beside: Mapping[str, bytes], stable: Version | None) -> None:
+    """Raises Refusal where the bundle has no evaluation, a gate failed, it was found worse than what was stable, or was
+    compared with another version than is stable now. A registry that it was only pushed to has no comparison."""
     named, hint = f"digest {bundle.digest[:12]}", "Deploy one that a pipeline has made, or say --unproved."
     gates = _gates(bundle)
     if not gates:
@@ -31,6 +32,15 @@ def check_proved(bundle: VerifiedBundle, beside: Mapping[str, bytes]) -> None:
     compared = _document(beside.get(COMPARISON_FILE))
     if isinstance(compared, dict) and compared.get("passed") is not True:
         raise Refusal(named, expected="one no worse than what was stable", got="one that is", hint=hint)
+    against = compared.get("with") if isinstance(compared, dict) else None
+    if stable is None or stable.digest == bundle.digest or not isinstance(against, dict):
+        return
+    if against.get("digest") != stable.digest:
+        raise Refusal(
+            named, expected=f"a comparison with version {stable.version}, which is stable now",
+            got=f"one with version {against.get('version')}",
+            hint="Run its pipeline's register stage again, which compares with that one, or say --unproved.",
+        )  # fmt: skip
 
 
 def _gates(bundle: VerifiedBundle) -> list[Mapping[str, Any]]:

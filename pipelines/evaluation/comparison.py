@@ -21,7 +21,6 @@ import numpy.typing as npt
 from pipelines.definition import Classification, Regression
 from pipelines.evaluation.measures import MEASURES, Floats, Judge, Outcomes, auc_of_counts, rounded
 from pipelines.evaluation.slices import factorized
-from pipelines.evaluation.table import aligned
 from pipelines.parameters import Comparison
 from pipelines.refusal import Refusal
 
@@ -74,18 +73,6 @@ class ComparisonReport:
     def passed(self) -> bool:
         return not self.not_finite and self.low >= -self.settings.margin and all(one.passed for one in self.slices)
 
-    @property
-    def words(self) -> str:
-        """What decided, in one phrase."""
-        if self.not_finite:
-            return f"{self.not_finite:,} answers that are no number, where the stable version gave one"
-        bound = f"{self.difference:+.4f} in {self.measure}, at least {self.low:+.4f} by {self.settings.confidence:.0%}"
-        worse = [one for one in self.slices if not one.passed]
-        if worse:
-            first = max(worse, key=lambda one: one.drop)
-            return f"{bound}; {len(worse)} slices fell too far, {first.name} by {first.drop:.4f}"
-        return f"{bound}, where {-self.settings.margin:+.4f} still passes"
-
     def as_json(self) -> dict[str, Any]:
         figures = {name: rounded(getattr(self, name)) for name in ("ours", "stable", "difference", "low", "high")}
         return figures | {
@@ -97,17 +84,6 @@ class ComparisonReport:
             "slices": [one.as_json() for one in self.slices],
             "passed": self.passed,
         }
-
-    def table(self) -> tuple[str, ...]:
-        """The whole and every slice, those that fell furthest first."""
-        whole = self.low >= -self.settings.margin and not self.not_finite
-        allowed = f"{self.settings.margin:g}, by {self.low:+.4f}"
-        rows = [("all rows", f"{self.rows:,}", *_figures(self.ours, self.stable), allowed, _verdict(whole))]
-        for one in sorted(self.slices, key=lambda one: -one.drop):
-            figures = _figures(one.ours, one.stable)
-            allowed = f"{self.settings.slice_drop_max:g}"
-            rows.append((one.name, f"{one.rows:,}", *figures, allowed, _verdict(one.passed)))
-        return aligned([("on", "rows", "ours", "stable", "difference", "may fall", ""), *rows])
 
 
 @dataclass(frozen=True)
@@ -226,11 +202,3 @@ def _places(positive: npt.NDArray[np.bool_], scores: Floats) -> tuple[npt.NDArra
     """Of each row its place: negatives by score, lowest first, then positives; and how many scores there are."""
     distinct, groups = np.unique(scores, return_inverse=True)
     return groups + len(distinct) * positive, len(distinct)
-
-
-def _figures(ours: float, stable: float) -> tuple[str, ...]:
-    return f"{ours:.4f}", f"{stable:.4f}", f"{ours - stable:+.4f}"
-
-
-def _verdict(passed: bool) -> str:
-    return "passed" if passed else "WORSE"

@@ -27,8 +27,8 @@ Sense = Literal["at least", "at most"]
 
 @dataclass(frozen=True)
 class Check:
-    """One gate at one place. parameter: the bound's name in `gates`; None where the bound is no matter of choice. on:
-    the place. rows: that the figure was measured on."""
+    """One gate at one place. parameter: the bound's name in `gates`, or with its own section's; None where the bound is
+    no matter of choice. on: the place. rows: that the figure was measured on."""
 
     gate: str
     parameter: str | None
@@ -50,7 +50,9 @@ class Check:
     def as_json(self, checks: int) -> dict[str, Any]:
         """checks: places that the gate looked at."""
         figures = {"measured": rounded(self.measured), "bound": rounded(self.bound), "by": rounded(self.by)}
-        parameter = None if self.parameter is None else f"gates.{self.parameter}"
+        parameter = self.parameter
+        if parameter is not None and "." not in parameter:
+            parameter = f"gates.{parameter}"
         place = {"on": self.on, "rows": self.rows, "checks": checks}
         return {"name": self.gate, "parameter": parameter, "sense": self.sense, "passed": self.passed} | figures | place
 

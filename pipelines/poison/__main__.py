@@ -15,6 +15,7 @@ from rich.table import Table
 
 from pipelines.deploy.outcome import Outcome, Result
 from pipelines.deploy.progress_view import shown
+from pipelines.deploy.watch import DRIFT_OPERATOR, End
 from pipelines.poison.cases import CASES, Case
 from pipelines.poison.trying import NAME, Stopped, judged, served, sound, work_of_case
 from pipelines.running import in_one_line, work_of
@@ -81,9 +82,12 @@ def document(case: Case, stopped: Stopped | None, outcome: Outcome | None) -> di
 
 
 def _kept_away(outcome: Outcome) -> bool:
-    """Taken home, or held for what it answers: one that was only not decided in time was not kept away by anybody."""
-    held = outcome.result is Result.HELD and "predictions" in outcome.reason
-    return outcome.result is Result.ROLLED_BACK or held
+    """Taken home by the server, or held by it for what it answers. One that was only not decided in time, that no worker
+    could load, or that a person took back was not kept away for what it does."""
+    if outcome.result is Result.ROLLED_BACK:
+        by_itself = outcome.document.get("by") in (None, "", DRIFT_OPERATOR)
+        return by_itself and outcome.document.get("ending") != End.REFUSED
+    return outcome.result is Result.HELD and outcome.reason.startswith("The predictions of version ")
 
 
 def _table(told: list[dict[str, Any]]) -> Table:

@@ -17,7 +17,6 @@ from pipelines.deploy.deploying import deploy
 from pipelines.deploy.options import Options
 from pipelines.deploy.outcome import Outcome
 from pipelines.deploy.progress_view import View
-from pipelines.evaluation.inherited_population import GATE as POPULATION_GATE
 from pipelines.poison.cases import Case, spoilt
 from pipelines.refusal import Refusal
 from pipelines.stages.evaluate import FAILED_REPORT
@@ -75,17 +74,8 @@ def judged(work: Work, case: Case) -> Stopped | None:
 
 def _failed(work: Work) -> list[dict[str, Any]]:
     """The gates that did not pass, by what the stage that refused has left: evaluate's, or register's."""
-    report, comparison = (work.beside / name for name in (FAILED_REPORT, FAILED_COMPARISON))
-    if report.exists():
-        return [gate for gate in read_json(report)["gates"] if not gate["passed"]]
-    if not comparison.exists():
-        return []
-    found = read_json(comparison)
-    bound = found["settings"]["population_psi_max"]
-    moved = [one for one in found["population"] or () if not one["passed"]]
-    return [
-        {"name": POPULATION_GATE, "on": one["on"], "measured": one["beyond_chance"], "bound": bound} for one in moved
-    ]
+    reports = [path for path in (work.beside / name for name in (FAILED_REPORT, FAILED_COMPARISON)) if path.exists()]
+    return [gate for path in reports for gate in read_json(path)["gates"] if not gate["passed"]]
 
 
 def served(work: Work, honest: Work, view: View, said: Callable[[str], None]) -> Outcome:

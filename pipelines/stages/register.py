@@ -13,7 +13,7 @@ import platform
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,10 +24,11 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_info
 
 from pipelines.definition import Classification
-from pipelines.evaluation.comparison import ComparisonReport, compare
-from pipelines.evaluation.inherited_population import GATE as POPULATION_GATE
-from pipelines.evaluation.inherited_population import Inherited, inherited, table
+from pipelines.evaluation import against_stable, gates
+from pipelines.evaluation.comparison import compare
+from pipelines.evaluation.gates import Check, telling
 from pipelines.evaluation.predicting import predictions
+from pipelines.evaluation.table import failed_lines
 from pipelines.examples import Examples, read_examples
 from pipelines.refusal import Refusal
 from pipelines.stable import is_first, stable_version
@@ -36,14 +37,13 @@ from pipelines.work import Work, read_json, write_json
 from registry_client import canonical_json
 from registry_client.cache import BundleCache
 from registry_client.errors import NotInRegistry
+from registry_client.lineage.gathering import COMPARISON_FILE, PROVENANCE_FILE
 from registry_client.names import USUAL_ALIAS
 from registry_client.opening import open_registry, shown_location
 from registry_client.reference_run import ReferenceRun
 from registry_client.registry import Registry, Version
 from registry_client.verify import VerifiedBundle, check_contents, read_verified
 
-PROVENANCE_FILE: Final = "provenance.json"
-COMPARISON_FILE: Final = "comparison.json"
 FAILED_COMPARISON: Final = "failed_comparison.json"
 REPOSITORY: Final = Path(__file__).parents[2]
 
@@ -75,7 +75,10 @@ def run(work: Work) -> str:
     alias = " and @stable" if USUAL_ALIAS in version.aliases else ""
     if alias and work.parameters.snapshot.rows_max is not None:
         alias += f", although of a sample (rows_max={work.parameters.snapshot.rows_max}): --candidate leaves it aside"
-    return f"{version.name} version {version.version}, {was}{alias}, digest {version.digest[:12]}"
+    blind = ""
+    if comparison is not None and comparison.get("baseline") is False:
+        blind = f"; version {comparison['with']['version']} does not tell what it learnt from, so that is not compared"
+    return f"{version.name} version {version.version}, {was}{alias}, digest {version.digest[:12]}{blind}"
 
 
 def _comparison(
@@ -87,7 +90,15 @@ def _comparison(
     if known is not None and _was_compared(work, registry, known, stable):
         return None
     work.say(f"comparing with version {stable.version}, which is stable")
-    return _compared(work, registry, bundle, stable)
+    document, checks = _compared(work, registry, bundle, stable)
+    failed = work.beside / FAILED_COMPARISON
+    failed.unlink(missing_ok=True)
+    if not all(check.passed for check in checks):
+        write_json(failed, document)
+        if known is not None:  # what it once passed is not left to speak for it
+            _attach(registry, known, COMPARISON_FILE, document)
+        raise _refusal(stable, known, checks)
+    return document
 
 
 def _was_compared(work: Work, registry: Registry, known: Version, stable: Version) -> bool:
@@ -134,10 +145,13 @@ def _known(registry: Registry, bundle: VerifiedBundle) -> Version | None:
     return next((version for version in versions if version.digest == bundle.digest), None)
 
 
-def _compared(work: Work, registry: Registry, bundle: VerifiedBundle, stable: Version) -> Mapping[str, Any]:
-    """By how much the bundle is better or worse than the stable version on the evaluation's rows. Raises Refusal."""
+def _compared(
+    work: Work, registry: Registry, bundle: VerifiedBundle, stable: Version
+) -> tuple[Mapping[str, Any], tuple[Check, ...]]:
+    """By how much the bundle is better or worse than the stable version on the evaluation's rows, and whether both have
+    read alike records. Raises Refusal where they cannot be compared."""
     if work.spoilt:
-        return {"with": _named(stable), "compared": False, "because": "spoilt on purpose, for a drill"}
+        return {"with": _named(stable), "compared": False, "because": "spoilt on purpose, for a drill"}, ()
     theirs = registry.fetch(stable, BundleCache(work.downloads / "bundles"))
     if theirs.manifest.signature.inputs != bundle.manifest.signature.inputs:
         raise Refusal(
@@ -156,38 +170,28 @@ def _compared(work: Work, registry: Registry, bundle: VerifiedBundle, stable: Ve
         median=read_json(work.of("evaluate") / "report.json")["label"]["median"],
         slice_rows_min=work.parameters.gates.slice_rows_min,
     )
-    baseline, bound = theirs.baseline(), work.parameters.comparison.population_psi_max
-    shifts = () if baseline is None else inherited(baseline, training, bound)
-    passed = report.passed and all(one.passed for one in shifts)
-    document = {
+    lineages, baseline = (bundle.manifest.lineage, theirs.manifest.lineage), theirs.baseline()
+    checks = against_stable.judged(report, *lineages, baseline, training, work.parameters.comparison)
+    return {
         "with": _named(stable),
         "compared": True,
         **report.as_json(),
-        "population": None if baseline is None else [one.as_json() for one in shifts],
-        "passed": passed,
-    }
-    failed = work.beside / FAILED_COMPARISON
-    failed.unlink(missing_ok=True)
-    if not passed:
-        write_json(failed, document)
-        raise _refusal(report, shifts, stable)
-    return document
+        "baseline": baseline is not None,
+        "gates": gates.as_json(checks),
+        "passed": all(check.passed for check in checks),
+    }, checks
 
 
-def _refusal(report: ComparisonReport, shifts: tuple[Inherited, ...], stable: Version) -> Refusal:
+def _refusal(stable: Version, known: Version | None, checks: Sequence[Check]) -> Refusal:
     """Names all that failed: whoever mends one thing wants to know of the others."""
-    moved = [one for one in shifts if not one.passed]
-    words, lines, names = [], [], []
-    if not report.passed:
-        names, words, lines = ["comparison"], [report.words], [*report.table()]
-    if moved:
-        names.append(POPULATION_GATE)
-        words.append(f"{len(moved)} columns unlike what it learnt from, {moved[0].name} by PSI {moved[0].psi:.3g}")
-        lines += table(shifts)
+    failed = [check for check, _ in telling(checks, 1) if not check.passed]
+    worst = [f"{one.gate} {one.measured:.4g} on {one.on} ({one.sense} {one.bound:g})" for one in failed]
+    left = "Nothing is registered" if known is None else f"It was registered before, as version {known.version}"
     return Refusal(
-        " and ".join(names), expected=f"nothing worse than version {stable.version}, which is stable",
-        got="; ".join(words), hint=f"Nothing is registered. The whole is beside/{FAILED_COMPARISON}; bounds are "
-        "`comparison` in params.yaml.", table=tuple(lines),
+        ", ".join(one.gate for one in failed),
+        expected=f"nothing worse than version {stable.version}, which is stable", got="; ".join(worst),
+        hint=f"{left}. The whole is beside/{FAILED_COMPARISON}; bounds are `comparison` in params.yaml.",
+        table=failed_lines(checks),
     )  # fmt: skip
 
 

@@ -115,7 +115,8 @@ def _is_about(entry: Mapping[str, Any], digest: str) -> bool:
         return True
     if digest in _quarantined(before) ^ _quarantined(after) | _changed(entry):
         return True
-    return entry.get("kind") in STARTS and digest_in(after, "stable") == digest
+    kind = entry.get("kind")
+    return isinstance(kind, str) and kind in STARTS and digest_in(after, "stable") == digest
 
 
 def _quarantined(where: object) -> set[str]:

@@ -28,7 +28,7 @@ from registry_client.manifest import DIGEST_FILE, MANIFEST_FILE, check_digest, s
 from registry_client.signing.keys import Signer, SigningKey, missing_library
 from registry_client.verify import VerifiedBundle
 
-SIGNATURE_BYTES_MAX: Final = 1 << 20  # 64 files with names of 100 characters take 16 KiB
+SIGNATURE_BYTES_MAX: Final = 1 << 16  # 64 files with names of 100 characters take 16 KiB
 PREFIX, SUFFIX = "signature-", ".json"
 FINGERPRINT_SHOWN: Final = 16
 

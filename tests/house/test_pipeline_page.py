@@ -62,18 +62,18 @@ def allowed_of(field: Any) -> str:
     if get_origin(annotation) is Literal:
         return ", ".join(get_args(annotation))
     if get_origin(annotation) is tuple:
-        return _many(annotation, metadata)
+        return _many(field, annotation, metadata)
     text = f"{'whole numbers ' if annotation is int else ''}{_bounds(metadata)}"
     return f"null, or {text}" if optional else text
 
 
-def _many(annotation: Any, metadata: Any) -> str:
+def _many(field: Any, annotation: Any, metadata: Any) -> str:
     inner = get_args(annotation)[0]
     most = next((one.max_length for one in metadata if hasattr(one, "max_length")), None)
     if isinstance(inner, type) and issubclass(inner, BaseModel):
         return "a list of steps"
     if inner is str:
-        return "a list of KEY=VALUE"
+        return "a list of KEY=VALUE" if "KEY=VALUE" in field.description else "a list of names"
     return f"a list of up to {most} whole numbers {_bounds(inner.__metadata__[0].metadata)}"
 
 

@@ -167,6 +167,9 @@ def test_a_hint_names_no_password(liar: Liar, registry: MlflowRegistry) -> None:
         ("postgresql://u:p%40ss@h/db is down", "postgresql://u:***@h/db is down"),
         ("http://:p@h http://u:q@i", "http://:***@h http://u:***@i"),
         ("http://h:5000/a@b", "http://h:5000/a@b"),
+        ("postgresql://u:pa/ss@h/db?sslmode=require", "postgresql://u:***@h/db?sslmode=require"),
+        ("postgresql://h/db?user=u&password=geheim, gone", "postgresql://h/db?user=u&password=*** gone"),
+        ("https://ghp_0123@h/ml", "https://***@h/ml"),
         ("sqlite:////tmp/a:b@c.db", "sqlite:////tmp/a:b@c.db"),
     ],
 )

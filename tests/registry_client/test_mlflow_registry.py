@@ -124,6 +124,16 @@ def test_an_alias_that_somebody_else_moved_is_refused_naming_both_digests(regist
     assert registry.resolve("doubling", "@stable").version == 2
 
 
+def test_an_alias_that_is_moved_just_now_is_waited_for_and_nobody_is_accused(registry, make) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+    registry.push(make(1), aliases=("stable",))
+    second = registry.push(make(2))
+    registry._client.set_registered_model_tag("doubling", "roost.alias.stable", second.digest)  # the half of set_alias
+    later = threading.Timer(0.3, registry._client.set_registered_model_alias, ("doubling", "stable", "2"))
+    later.start()
+    assert registry.resolve("doubling", "@stable").version == 2
+    later.join()
+
+
 def test_a_version_that_roost_did_not_register_is_not_served(registry, make) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
     registry.push(make(1))
     registry._client.create_model_version("doubling", "file:///elsewhere", None)

@@ -57,6 +57,7 @@ class PlayedAdmin(admin_pb2_grpc.AdminServicer):
         return admin_pb2.DescribeModelReply(model=self.state, versions=versions)
 
     def GetEvidence(self, request: Any, context: Any) -> admin_pb2.GetEvidenceReply:
+        self._look("GetEvidence", request, context)
         self._calls += self.calls_a_look
         reply = admin_pb2.GetEvidenceReply(model=MODEL, verdict="wait", words=["Not enough evidence."])
         reply.canary.CopyFrom(self.state.canary)
@@ -69,6 +70,7 @@ class PlayedAdmin(admin_pb2_grpc.AdminServicer):
         return reply
 
     def Explain(self, request: Any, context: Any) -> admin_pb2.ExplainReply:
+        self._look("Explain", request, context)
         return admin_pb2.ExplainReply(model=MODEL, words=["The last decision.", "What would change it."])
 
     def GetJournal(self, request: Any, context: Any) -> admin_pb2.GetJournalReply:
@@ -89,6 +91,12 @@ class PlayedAdmin(admin_pb2_grpc.AdminServicer):
 
     def Rollback(self, request: Any, context: Any) -> admin_pb2.OperationReply:
         return self._changed("Rollback", request, context)
+
+    def _look(self, method: str, request: Any, context: Any) -> None:
+        try:
+            self.on.get(method, lambda request: None)(request)
+        except Refused as refused:
+            context.abort(refused.code, refused.words)
 
     def _changed(self, method: str, request: Any, context: Any) -> admin_pb2.OperationReply:
         self.asked.append(request)

@@ -21,8 +21,8 @@ def bundle(evaluation: Any = None, parameters: dict[str, Any] | None = None) -> 
 
 
 def test_a_version_whose_gates_all_passed_is_proved_also_before_there_was_one_to_compare_with() -> None:
-    check_proved(bundle({"gates": [PASSED]}), {})
-    check_proved(bundle({"gates": [PASSED]}), {"comparison.json": b'{"passed": true}'})
+    check_proved(bundle({"gates": [PASSED]}), {}, None)
+    check_proved(bundle({"gates": [PASSED]}), {"comparison.json": b'{"passed": true}'}, None)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,6 @@ def test_a_version_whose_gates_all_passed_is_proved_also_before_there_was_one_to
 )
 def test_any_other_is_refused_with_the_way_past(found: Any, beside: dict[str, bytes], says: str) -> None:
     with pytest.raises(Refusal) as refused:
-        check_proved(found, beside)
+        check_proved(found, beside, None)
     assert says in str(refused.value)
     assert "--unproved" in str(refused.value)

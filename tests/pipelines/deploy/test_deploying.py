@@ -21,7 +21,7 @@ from pipelines.deploy.watch import OPERATOR, Decision
 from pipelines.parameters import Deploy, Parameters
 from pipelines.refusal import Refusal
 from pipelines.work import Work, write_json
-from registry_client.errors import NotInRegistry
+from registry_client.errors import NotInRegistry, VerificationFailed
 from registry_client.registry import Version
 from tests.pipelines.deploy.deployed_world import NAME, Watched, definition, examples
 from tests.pipelines.deploy.planted_decisions import (
@@ -220,6 +220,43 @@ def test_a_version_that_no_worker_loads_counts_as_taken_back_with_the_failure(wo
     assert "golden example 0 is off" in outcome.reason
 
 
+@pytest.mark.parametrize("look", ["GetEvidence", "Explain"])
+def test_a_look_that_is_declined_takes_the_canary_back_and_keeps_what_is_known(
+    work: Work, admin: PlayedAdmin, registry: PlayedRegistry, look: str
+) -> None:
+    def full(request: Any) -> None:
+        if admin.state.canary.digest == CANARY:
+            raise Refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "a reply that large is not sent")
+
+    admin.on["DeployCanary"] = lambda request: begun(admin)
+    admin.on[look] = full
+    outcome = deployed(soon(work), admin)
+    assert outcome.result is Result.HELD
+    assert "It was taken back" in outcome.done
+    assert len(admin.asked) == 2
+    assert "The server does not say: a reply that large is not sent" in outcome.document["explained"]
+    assert registry.attached
+
+
+def test_a_registry_that_can_not_be_read_after_a_promotion_loses_neither_it_nor_its_evidence(
+    work: Work, admin: PlayedAdmin, registry: PlayedRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deploying, "FOLLOWS_S_MAX", 0.5)
+    real = registry.resolve
+
+    def torn(name: str, reference: int | str) -> Version:
+        if reference == "@stable" and registry.stable == 2:
+            raise VerificationFailed(f"{name}@stable", expected="a digest", got="another", hint="")
+        return real(name, reference)
+
+    monkeypatch.setattr(registry, "resolve", torn)
+    admin.on["DeployCanary"] = lambda request: promoted(admin, registry)
+    outcome = deployed(work, admin)
+    assert outcome.result is Result.PROMOTED
+    assert "The registry's @stable does not follow yet (churn@stable: expected a digest" in " ".join(outcome.problems)
+    assert registry.attached
+
+
 def test_a_decision_between_the_look_and_the_request_is_looked_at_again(work: Work, admin: PlayedAdmin) -> None:
     def once(request: Any) -> None:
         if len(admin.asked) == 1:
@@ -392,6 +429,25 @@ def test_a_digest_that_was_asked_for_is_the_only_one_that_is_deployed(
     assert not admin.asked
     admin.on["DeployCanary"] = lambda request: promoted(admin, registry)
     assert deployed(work, admin, digest=CANARY).result is Result.PROMOTED
+
+
+def test_a_version_whose_digest_is_another_now_is_registered_again_first(work: Work, registry: PlayedRegistry) -> None:
+    with work.output("register") as folder:
+        write_json(
+            folder / "registered.json", {"name": NAME, "version": 2, "digest": "d" * 64, "registry": work.registry}
+        )
+    with pytest.raises(Refusal, match=r"expected digest dddddddddddd, got .* Run the register stage again"):
+        deploy(work, Options(), Watched())
+
+
+def test_what_the_registry_calls_stable_is_no_canary_on_a_server_that_is_behind(
+    work: Work, admin: PlayedAdmin, registry: PlayedRegistry
+) -> None:
+    registry.stable = 2
+    said = refused(work, admin)
+    assert "the registry's @stable, to be served, got version 1 by the server" in said
+    assert "Nothing was tried." in said
+    assert not admin.asked
 
 
 def test_a_model_without_a_stable_version_says_what_makes_one(work: Work, registry: PlayedRegistry) -> None:

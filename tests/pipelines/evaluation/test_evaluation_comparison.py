@@ -128,11 +128,6 @@ def test_a_model_that_is_better_on_the_whole_does_not_pass_where_a_slice_fell_to
     assert report.low >= -settings.margin
     assert {one.name: one.passed for one in report.slices} == {"sex=female": False, "sex=male": True}
     assert not report.passed
-    assert "sex=female by 0.3" in report.words
-    table = report.table()
-    assert table[2].startswith("sex=female")
-    assert table[2].endswith("WORSE")
-    assert table[1].endswith("passed")
 
 
 def test_a_slice_of_few_rows_or_of_one_class_is_not_compared() -> None:
@@ -148,7 +143,6 @@ def test_an_answer_that_is_no_number_is_not_passed_however_good_the_others_are()
     ours[3] = np.nan
     report = compared(truth, ours, stable)
     assert (report.passed, report.not_finite, report.rows) == (False, 1, ROWS - 1)
-    assert "1 answers that are no number" in report.words
 
 
 def test_rows_that_the_stable_version_has_no_answer_to_are_left_out_and_counted() -> None:
@@ -173,10 +167,3 @@ def test_the_document_is_plain_json_and_says_what_was_asked_for() -> None:
     assert document["passed"] is False
     assert document["slices"][0]["on"] == "sex=female"
     assert document["difference"] == pytest.approx(document["ours"] - document["stable"], abs=1e-6)
-
-
-def test_what_decided_is_said_in_one_phrase() -> None:
-    report = compared(*normal_scores(2, 0.1))
-    assert report.words == (
-        f"{report.difference:+.4f} in auc, at least {report.low:+.4f} by 95%, where -0.0200 still passes"
-    )

@@ -13,6 +13,7 @@ import pytest
 from pipelines import STAGES
 from pipelines import code_digest as module
 from pipelines.code_digest import PIPELINES, ROOMS, SUFFIXES, code_digest
+from pipelines.definition import EXAMPLES
 from tests.pipelines.whole.test_dvc_file import loaded
 
 
@@ -97,6 +98,7 @@ def test_no_file_of_a_room_is_left_out_for_its_suffix() -> None:
     assert suffixes <= SUFFIXES
 
 
+STAGE_FILES = tuple(f"pipelines/stages/{stage}.py" for stage in STAGES[:-1])
 WITHOUT_EFFECT = {
     f"registry_client/{name}.py"
     for name in (
@@ -107,9 +109,17 @@ WITHOUT_EFFECT = {
 """Where a bundle is kept and fetched from, and what is said where something fails."""
 
 
+def test_all_of_the_pipelines_that_a_stage_loads_is_in_it_or_changes_no_byte() -> None:
+    for name in EXAMPLES:
+        loads = loaded(*STAGE_FILES, f"pipelines/{name}/definition.py")
+        counted = set(digest_of(PIPELINES, name)["files"])
+        missing = {path for path in loads if path.startswith("pipelines/")} - counted
+        assert missing == {"pipelines/__init__.py", "pipelines/code_digest.py", "pipelines/downloads.py"}
+        assert {"pipelines/work.py", "pipelines/definition.py", "pipelines/lake/table.py"} <= counted
+
+
 def test_all_of_registry_client_that_a_stage_loads_is_in_it_or_changes_no_byte() -> None:
-    stages = (f"pipelines/stages/{stage}.py" for stage in STAGES[:-1])
-    loads = {path for path in loaded(*stages) if path.startswith("registry_client/")}
+    loads = {path for path in loaded(*STAGE_FILES) if path.startswith("registry_client/")}
     counted = {path for path in digest_of(PIPELINES)["files"] if path.startswith("registry_client/")}
     assert "registry_client/baseline/fitting.py" in loads & counted
     assert {path for path in loads if not path.endswith("__init__.py")} <= counted | WITHOUT_EFFECT

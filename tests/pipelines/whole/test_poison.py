@@ -107,8 +107,11 @@ BY_ITS_GATE = Stopped(("auc",), GATE, "gates: ...")
 BY_ANOTHER = Stopped(("latency",), None, "gates: ...")
 
 
-def outcome(result: Result, reason: str = "The predictions of version 2 differ from its stable's.") -> Outcome:
-    return Outcome(result, NAME, 2, "0" * 64, reason)
+HELD_FOR = "The predictions of version 2 differ from its stable's."
+
+
+def outcome(result: Result, reason: str = HELD_FOR, **told: str) -> Outcome:
+    return Outcome(result, NAME, 2, "0" * 64, reason, document=told)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +120,11 @@ def outcome(result: Result, reason: str = "The predictions of version 2 differ f
         (BY_ITS_GATE, None, True),
         (BY_ITS_GATE, outcome(Result.HELD), True),
         (BY_ITS_GATE, outcome(Result.HELD, "It was not decided within 180 s."), False),
+        (BY_ITS_GATE, outcome(Result.HELD, "The pipeline failed beside predictions."), False),
         (BY_ITS_GATE, outcome(Result.ROLLED_BACK), True),
+        (BY_ITS_GATE, outcome(Result.ROLLED_BACK, by="roost drift"), True),
+        (BY_ITS_GATE, outcome(Result.ROLLED_BACK, by="ada"), False),
+        (BY_ITS_GATE, outcome(Result.ROLLED_BACK, ending="refused"), False),
         (BY_ITS_GATE, outcome(Result.PROMOTED), False),
         (BY_ITS_GATE, outcome(Result.FIRST), False),
         (BY_ANOTHER, outcome(Result.HELD), False),
