@@ -82,8 +82,8 @@ def document(case: Case, stopped: Stopped | None, outcome: Outcome | None) -> di
 
 
 def _kept_away(outcome: Outcome) -> bool:
-    """Taken home by the server, or held by it for what it answers. One that was only not decided in time, that no worker
-    could load, or that a person took back was not kept away for what it does."""
+    """Taken home by the server, or held by it for what it answers. One that was only not decided in time, that no
+    worker could load, or that a person took back was not kept away for what it does."""
     if outcome.result is Result.ROLLED_BACK:
         by_itself = outcome.document.get("by") in (None, "", DRIFT_OPERATOR)
         return by_itself and outcome.document.get("ending") != End.REFUSED

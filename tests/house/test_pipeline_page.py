@@ -16,8 +16,9 @@ from pydantic import BaseModel
 from pipelines import STAGES
 from pipelines.artifact import places
 from pipelines.definition import EXAMPLES
+from pipelines.evaluation import against_stable, inherited_population
 from pipelines.evaluation import gates as gates_module
-from pipelines.parameters import Gates, fields, read_parameters
+from pipelines.parameters import Comparison, Gates, fields, read_parameters
 from pipelines.refusal import Refusal
 from server.cli.application import app
 
@@ -131,6 +132,14 @@ def test_every_gate_is_on_the_page_with_its_bound_and_no_other() -> None:
         gate.strip("`"): None if bound.startswith("none") else bound.strip("`") for gate, bound, _ in rows("Gates")
     }
     assert told == dict(gates_of_the_code())
+
+
+def test_the_gates_against_the_stable_version_are_on_the_page_with_their_bounds() -> None:
+    source = (ROOT / "pipelines" / "evaluation" / "against_stable.py").read_text()
+    told = {gate.strip("`"): bound.strip("`") for gate, bound, _ in rows("Against the stable version")}
+    assert set(told) == {"comparison", "comparison_slice", inherited_population.GATE, against_stable.HISTORY}
+    assert all(f"`{gate}`" in source for gate in told)
+    assert {bound.removeprefix("comparison.") for bound in told.values()} <= set(Comparison.model_fields)
 
 
 def test_every_bound_of_a_gate_is_used_by_one() -> None:
