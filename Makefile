@@ -77,7 +77,7 @@ $(VENV)/.installed: pyproject.toml locks/dev.lock $(wildcard clients/python/pypr
 	@# What is imported is compiled then; to compile all of it takes half a minute, most of it never used.
 	@# The lock is complete: nothing has to be resolved, and pip takes `pydantic[email]`, which one asks for, for a package
 	@# without a hash.
-	@$(BIN)/python -m pip install --progress-bar off --no-compile --no-deps --require-hashes -r locks/dev.lock
+	@$(BIN)/python -m pip install -q --no-compile --no-deps --require-hashes -r locks/dev.lock
 	@$(BIN)/python -m pip check
 	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation --config-settings editable_mode=compat -e .
 	@if [ -f clients/python/pyproject.toml ]; then \

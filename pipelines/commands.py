@@ -28,10 +28,10 @@ SetOption = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Another parameter than params.yaml's, as train.trees.count=150."),
 ]
 AdminOption = Annotated[
-    str, typer.Option("--admin", metavar="HOST:PORT", envvar="ROOST_ADMIN", help="A server's admin port; none: found.")
+    str, typer.Option("--admin", metavar="HOST:PORT", envvar="ROOST_ADMIN", help="Its admin port; neither: found.")
 ]
 TargetOption = Annotated[
-    str, typer.Option("--target", metavar="HOST:PORT", help="The same server's port for calls; none: found.")
+    str, typer.Option("--target", metavar="HOST:PORT", help="A server's port for calls, with --admin.")
 ]
 TrafficOption = Annotated[
     str, typer.Option("--traffic", metavar="auto|always|never", help="Play recorded requests: where it has too few.")
@@ -88,7 +88,7 @@ def train(
     roost train employment --set train.trees.count=150 --set train.seed=7
     roost train flights --rows 2000 --through evaluate --registry /tmp/models
     """
-    from pipelines.running import console, in_one_line, run_stages, work_of
+    from pipelines.running import ask_registry, console, in_one_line, run_stages, work_of
     from registry_client.opening import shown_location
 
     if through not in STAGES:
@@ -109,6 +109,8 @@ def train(
 
             check_free(out)
         console.print(f"{name}: {work.definition.title}")
+        if through == STAGES[-1]:
+            ask_registry(work)
         run_stages(work, through)
         if out is not None:
             shutil.copytree(work.of("bundle"), out, dirs_exist_ok=True)
@@ -236,7 +238,7 @@ def _say_where(work: Work) -> None:
     from pipelines.running import console
     from pipelines.work import read_json
     from registry_client.cache import BundleCache
-    from registry_client.lineage.as_text import lineage_lines
+    from registry_client.lineage.as_text import brief_lines
     from registry_client.lineage.gathering import of_version
     from registry_client.opening import open_registry
     from registry_client.tracking_uri import without_passwords
@@ -245,11 +247,11 @@ def _say_where(work: Work) -> None:
     registry, cache = open_registry(work.registry), BundleCache(work.downloads / "bundles")
     version = registry.resolve(registered["name"], int(registered["version"]))
     console.print()
-    for line in lineage_lines(of_version(registry, version, registry.fetch(version, cache), cache)):
+    for line in brief_lines(of_version(registry, version, registry.fetch(version, cache), cache)):
         console.print(line, markup=False)
-    shown = without_passwords(work.registry)
-    page = f"roost lineage {version.name}:{version.version} --registry {shown} --html lineage.html"
-    console.print(f"\nModel card: {work.of('bundle') / 'card.html'}\nThe same as a page: {page}", markup=False)
+    whole = f"roost lineage {version.name}:{version.version} --registry {without_passwords(work.registry)}"
+    console.print(f"\nAll of it: {whole}, as a page with --html lineage.html", markup=False)
+    console.print(f"Model card: {work.of('bundle') / 'card.html'}", markup=False)
 
 
 def score(

@@ -252,7 +252,8 @@ def _refusal(invalid: ValidationError, document: Mapping[str, Any]) -> Refusal:
     if first["type"] == "extra_forbidden":
         return Refusal(".".join(place), expected="a known parameter", got="an unknown one", hint=_known(place))
     got = repr(first.get("input"))[:80]
-    return Refusal(".".join(place), expected=first["msg"], got=got, hint="docs/reference/pipeline.md lists the ranges.")
+    expected = first["msg"].removeprefix("Input should be ")
+    return Refusal(".".join(place), expected=expected, got=got, hint="docs/reference/pipeline.md lists the ranges.")
 
 
 def _known(place: Sequence[str]) -> str:

@@ -6,17 +6,22 @@ time (DVC's lock); what a run that was killed had done is not done again.
 
 from __future__ import annotations
 
+import ctypes
+import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Final
 
 from pipelines.refusal import Refusal
+from pipelines.work import BEGUN, LOCK
 from registry_client.opening import absolute_location
 
 REPOSITORY: Final = Path(__file__).parents[1]
+PR_SET_PDEATHSIG: Final = 1
 BUSY_WORDS: Final = ("Unable to acquire lock", "it is being blocked by")
 """Of DVC, where another run holds what this one wants: the folder as a whole, or what a stage reads or writes."""
 
@@ -33,8 +38,16 @@ def check_here() -> None:
 
 def reproduce(name: str, registry: str) -> None:
     """All stages of the example `name`, through register. Raises Refusal; what a stage refused stands above it."""
+    folder = REPOSITORY / ".roost" / "pipelines" / name
+    if _killed(folder) is not None:  # an earlier run's
+        (folder / BEGUN).unlink(missing_ok=True)
     # Quiet, so that what the stages say is what one reads.
     ended = _repro(name, registry, "--quiet")
+    if ended.returncode != 0 and (stage := _killed(folder)) is not None:
+        raise Refusal(
+            f"stage {stage}", expected="to end by itself", got="its process killed",
+            hint="Where nobody did, the machine had too little memory. Run this again: what was done stays done.",
+        )  # fmt: skip
     if ended.returncode != 0 and not _refusals(name, ended.stderr):
         # Quiet, DVC keeps to itself what it failed for: a lock, a full disk, a file that can't be read.
         ended = _repro(name, registry)
@@ -60,7 +73,25 @@ def _repro(name: str, registry: str, *flags: str) -> subprocess.CompletedProcess
     own = {"ROOST_PIPELINE_REGISTRY": absolute_location(registry), "ROOST_PIPELINE_FOLDER": ".roost"}
     environment = os.environ | own | {"DVC_NO_ANALYTICS": "1"}
     command = [_dvc(), "repro", *flags, f"register@{name}"]
-    return subprocess.run(command, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True, check=False)
+    return subprocess.run(
+        command, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True, check=False,
+        preexec_fn=_ends_with_us if sys.platform == "linux" else None,
+    )  # fmt: skip
+
+
+def _killed(folder: Path) -> str | None:
+    """The stage that was at work there and did not come to its end, unless it is at work still."""
+    try:
+        with (folder / LOCK).open("a", encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return (folder / BEGUN).read_text(encoding="ascii")
+    except (FileNotFoundError, BlockingIOError):
+        return None
+
+
+def _ends_with_us() -> None:
+    """DVC has no next stage begun once nobody waits for it: one that we were killed in the midst of would register."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _refusals(name: str, told: str) -> list[str]:

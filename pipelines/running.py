@@ -25,14 +25,15 @@ from pipelines import STAGES
 from pipelines.definition import definition
 from pipelines.parameters import read_parameters
 from pipelines.refusal import Refusal
-from pipelines.work import Work
+from pipelines.stable import stable_version
+from pipelines.work import BEGUN, LOCK, Work
 from registry_client.errors import ArtifactError
+from registry_client.opening import open_registry
 from registry_client.tracking_uri import is_tracking_uri
 
 DEFAULT_REGISTRY: Final = "sqlite:///.roost/mlflow.db"
 DEFAULT_FOLDER: Final = ".roost"
 STAGE_WIDTH: Final = max(map(len, STAGES))
-LOCK: Final = ".lock"
 NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO,
                             errno.EEXIST, errno.ENOTDIR})  # fmt: skip
 """What a disk says that can't be written: everybody's to mend, and no fault of ours."""
@@ -105,11 +106,28 @@ def alone(work: Work) -> Iterator[None]:
 
 
 @contextmanager
+def begun(stage: str, work: Work) -> Iterator[None]:
+    """Names the stage in a file that only one that was killed leaves behind: DVC does not tell that from a refusal."""
+    file = work.folder / BEGUN
+    file.write_text(stage, encoding="ascii")
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+
+
+@contextmanager
 def told(stage: str) -> Iterator[list[str]]:
     """A stage's line, once it has ended well: how long it took, and what the block appended."""
     started, results = time.monotonic(), list[str]()
     yield results
     console.print(f"  {stage:{STAGE_WIDTH}} {time.monotonic() - started:5.1f} s  {' '.join(results)}")
+
+
+def ask_registry(work: Work) -> None:
+    """One that is down, or is none, is told of before minutes of work, not after. Raises Refusal, or what it does."""
+    with _written(STAGES[-1], work):
+        stable_version(open_registry(work.registry), work.definition.name)
 
 
 def run_stages(work: Work, through: str = STAGES[-1]) -> None:

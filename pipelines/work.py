@@ -14,12 +14,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pipelines.definition import Definition
 from pipelines.parameters import Parameters
 from pipelines.refusal import Refusal
 from registry_client import canonical_json
+
+LOCK: Final = ".lock"
+"""In the example's folder, held while a stage is at work there."""
+BEGUN: Final = ".begun"
+"""Beside it, with the stage's name in it, for as long: one that was killed leaves it behind."""
 
 Say = Callable[[str], None]
 """Takes what a long stage is doing now, in a few words: shown, then overwritten by what it does next."""

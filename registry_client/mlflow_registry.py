@@ -36,7 +36,7 @@ from registry_client.mlflow_artifacts import ArtifactFolder
 from registry_client.names import USUAL_ALIAS
 from registry_client.placing import place_folder
 from registry_client.registry import Reference, Version, check_alias, check_tag, read_reference
-from registry_client.tracking_uri import database_file, is_tracking_uri, without_passwords
+from registry_client.tracking_uri import database_file, failure_words, is_tracking_uri, without_passwords
 from registry_client.verify import VerifiedBundle, read_verified
 
 log = logging.getLogger("roost.registry_client")
@@ -397,11 +397,10 @@ class MlflowRegistry:
                 raise self._unavailable(what, error) from error
             if error.error_code == MISSING:
                 raise NotInRegistry(
-                    "registry", expected=f"one that can {what}", got=_one_line(error), hint="See what it holds."
+                    "registry", expected=f"one that can {what}", got=failure_words(error), hint="See what it holds."
                 ) from error
-            raise RegistryRefused(
-                "registry", expected=f"one that can {what}", got=_one_line(error), hint="Check its address and rights."
-            ) from error
+            got, hint = failure_words(error), "Check its address and rights."
+            raise RegistryRefused("registry", expected=f"one that can {what}", got=got, hint=hint) from error
         except (OSError, ImportError, sqlite3.Error, _store_errors()) as error:
             raise self._unavailable(what, error) from error
         except (ParseError, ValueError, TypeError, AttributeError, KeyError) as error:
@@ -412,7 +411,7 @@ class MlflowRegistry:
         return RegistryUnavailable(
             f"registry {self._shown}",
             expected=f"it to {what}",
-            got=_one_line(error),
+            got=failure_words(error),
             hint="See that it is up and reachable, then try again.",
         )
 
@@ -438,7 +437,3 @@ def _store_errors() -> type[Exception]:
     from sqlalchemy.exc import SQLAlchemyError
 
     return SQLAlchemyError
-
-
-def _one_line(error: Exception) -> str:
-    return without_passwords(" ".join(str(error).split()))[:300] or type(error).__name__

@@ -13,6 +13,12 @@ from typing import Final
 # Up to the last @ before a query, since SQLAlchemy takes a password with a slash in it, too; but a port is none.
 _PASSWORD: Final = re.compile(r"(://[^/@:\s?#]*:)(?!\d+/)[^\s?#]*@")
 _TOKEN: Final = re.compile(r"(https?://)[^/@:\s?#]+@")
+_ENDS: Final = {
+    "Connection refused": "connection refused",
+    "Name or service not known": "no host of that name",
+    "Temporary failure in name resolution": "no host of that name",
+    "timed out": "no answer in time",
+}
 _QUERY: Final = re.compile(r"([?&](?:password|passwd|pwd|sslpassword|token|access_token|sig)=)[^&#\s]+", re.IGNORECASE)
 
 
@@ -25,6 +31,15 @@ def database_file(uri: str) -> Path | None:
     """The file of an embedded database."""
     scheme, _, path = uri.partition(":///")
     return Path(path) if scheme.startswith("sqlite") and path else None
+
+
+def failure_words(error: BaseException, characters_max: int = 300) -> str:
+    """What went wrong on the way to a tracking server, in one line: of a library's whole chain what ended it."""
+    told = without_passwords(" ".join(str(error).split()))
+    for sign, words in _ENDS.items():
+        if sign in told:
+            return words
+    return told[:characters_max] or type(error).__name__
 
 
 def without_passwords(text: str) -> str:

@@ -71,7 +71,7 @@ def importances_picture(explanations: Mapping[str, Any]) -> bytes:
             room = LABEL_CHARACTERS_MAX - len(entry["feature"]) - len(" ()")
             words = f"{_short(entry['title'], room)} ({entry['feature']})"
             _label(axes, top, words, f"{100 * entry['share']:.1f} %")
-            _bar(axes, top, 0, entry["share"] / largest, UP)
+            _bar(axes, top, 0, entry["share"] / largest, UP, track=False)  # whose end would read as all of it
         told = ", ".join(f"{entry['title']} {100 * entry['share']:.1f} %" for entry in entries)
         return _svg(figure, "importances", f"How much each feature moves the answers, over {explanations['rows']} rows",
                     f"A bar a feature, by its share of all contributions: {told}.")  # fmt: skip
@@ -206,10 +206,11 @@ def _label(axes: Axes, top: float, words: str, figure: str) -> None:
     axes.text(WIDTH_POINTS - MARGIN_POINTS, top, figure, va="top", ha="right", color=FAINT)
 
 
-def _bar(axes: Axes, top: float, left: float, right: float, colour: str) -> None:
-    """Below the label that begins at `top`. left, right: shares of the width."""
+def _bar(axes: Axes, top: float, left: float, right: float, colour: str, *, track: bool = True) -> None:
+    """Below the label that begins at `top`. left, right: shares of the width. track: which is shown, too."""
     width, y = WIDTH_POINTS - 2 * MARGIN_POINTS, top + 12
-    axes.add_patch(Rectangle((MARGIN_POINTS, y), width, BAR_POINTS, color=GRID, alpha=0.35, linewidth=0))
+    if track:
+        axes.add_patch(Rectangle((MARGIN_POINTS, y), width, BAR_POINTS, color=GRID, alpha=0.35, linewidth=0))
     axes.add_patch(
         Rectangle((MARGIN_POINTS + left * width, y), max(0.8, (right - left) * width), BAR_POINTS, color=colour,
                   linewidth=0)

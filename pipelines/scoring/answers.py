@@ -43,7 +43,10 @@ def write_answers(
         finally:
             Path(filling).unlink(missing_ok=True)
     except OSError as error:
-        raise Refusal(str(path), expected="a file that can be written", got=str(error), hint="Make room.") from error
+        got = error.strerror or str(error)
+        gone = isinstance(error, FileNotFoundError)
+        hint = f"Make the folder {path.parent}." if gone else "Make room, or name another."
+        raise Refusal(str(path), expected="a file that can be written", got=got, hint=hint) from error
     return rows
 
 

@@ -88,9 +88,9 @@ def _opened(path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)
     except (OSError, pa.ArrowInvalid) as error:
-        raise Refusal(
-            str(path), expected="a Parquet file", got=f"{type(error).__name__}: {error}"[:200], hint="Check the path.",
-        ) from error  # fmt: skip
+        gone = isinstance(error, FileNotFoundError)
+        got = "no file of that name" if gone else f"{type(error).__name__}: {error}"[:200].rstrip(".")
+        raise Refusal(str(path), expected="a Parquet file", got=got, hint="Check the path.") from error
 
 
 def _check_columns(
@@ -98,8 +98,9 @@ def _check_columns(
 ) -> None:
     missing = [name for name in (*numbers, *texts, *([] if key is None else [key])) if name not in schema.names]
     if missing:
+        others = f", nor {len(missing) - 1} others" if missing[1:] else ""
         raise Refusal(
-            f"{path.name}: {missing[0]}", expected="a column of that name", got=f"{len(missing)} columns missing",
+            f"{path.name}: {missing[0]}", expected="a column of that name", got=f"none{others}",
             hint=f"The file has {', '.join(schema.names[:20])}.",
         )  # fmt: skip
     for names, fits, what in ((numbers, _is_number, "numbers"), (texts, _is_text, "texts")):

@@ -12,7 +12,7 @@ import sys
 
 from pipelines import STAGES
 from pipelines.definition import EXAMPLES
-from pipelines.running import DEFAULT_FOLDER, DEFAULT_REGISTRY, alone, in_one_line, run_stage, work_of
+from pipelines.running import DEFAULT_FOLDER, DEFAULT_REGISTRY, alone, begun, in_one_line, run_stage, work_of
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
             registry=os.environ.get("ROOST_PIPELINE_REGISTRY", DEFAULT_REGISTRY),
             folder=os.environ.get("ROOST_PIPELINE_FOLDER", DEFAULT_FOLDER),
         )
-        with alone(work):
+        with alone(work), begun(arguments.stage, work):
             run_stage(arguments.stage, work)
     sys.stdout.flush()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from pipelines.evaluation import gates, table
@@ -48,12 +49,12 @@ def run(work: Work) -> str:
     if not all(check.passed for check in (*checks, *of_speed)):
         write_json(failed, document)
         if not work.ungated:
-            raise _refusal((*checks, *of_speed))
+            raise _refusal((*checks, *of_speed), failed)
     with work.output("evaluate") as folder:
         write_json(folder / REPORT, document)
     whole = {name: figure for name, figure in document["whole"].items() if figure is not None}
     log_metrics(work, {f"evaluation_{name}": float(figure) for name, figure in whole.items()})
-    return _words(found, checks + of_speed)
+    return _words(found, checks, of_speed)
 
 
 def _graph(work: Work) -> tuple[bytes, ReferenceRun]:
@@ -81,21 +82,21 @@ def _write_measured(work: Work, measured: Speed, checks: Sequence[Check]) -> Non
     write_json(work.beside / MEASURED, {"latency": measured.as_json(), "gates": gates.as_json(checks)})
 
 
-def _refusal(checks: Sequence[Check]) -> Refusal:
+def _refusal(checks: Sequence[Check], report: Path) -> Refusal:
     failed = _names(check for check in checks if not check.passed)
     return Refusal(
         "gates", expected=f"all {len(_names(checks))} to pass", got=f"{len(failed)} that failed: {', '.join(failed)}",
-        hint=f"Nothing is registered. The whole report is beside/{FAILED_REPORT}; bounds are `gates` in params.yaml.",
+        hint=f"Nothing is registered. The whole report is {report}; bounds are `gates` in params.yaml.",
         table=table.failed_lines(checks),
     )  # fmt: skip
 
 
-def _words(found: Examination, checks: Sequence[Check]) -> str:
+def _words(found: Examination, checks: Sequence[Check], of_speed: Sequence[Check]) -> str:
     figure = f"{found.judge.name} {gate_measure(found.whole):.4f} on {found.whole.rows:,} rows"
-    failed = _names(check for check in checks if not check.passed)
+    failed = _names(check for check in (*checks, *of_speed) if not check.passed)
     if failed:
         return f"{figure}, although gates failed: {', '.join(failed)}"
-    return f"{figure}, {len(_names(checks))} gates passed at {len(checks)} places"
+    return f"{figure}, {len(_names(checks))} gates passed at {len(checks)} places, and {len(of_speed)} of speed"
 
 
 def _names(checks: Iterable[Check]) -> tuple[str, ...]:

@@ -97,7 +97,7 @@ def _comparison(
         write_json(failed, document)
         if known is not None:  # what it once passed is not left to speak for it
             _attach(registry, known, COMPARISON_FILE, document)
-        raise _refusal(stable, known, checks)
+        raise _refusal(stable, known, checks, failed)
     return document
 
 
@@ -182,7 +182,7 @@ def _compared(
     }, checks
 
 
-def _refusal(stable: Version, known: Version | None, checks: Sequence[Check]) -> Refusal:
+def _refusal(stable: Version, known: Version | None, checks: Sequence[Check], report: Path) -> Refusal:
     """Names all that failed: whoever mends one thing wants to know of the others."""
     failed = [check for check, _ in telling(checks, 1) if not check.passed]
     worst = [f"{one.gate} {one.measured:.4g} on {one.on} ({one.sense} {one.bound:g})" for one in failed]
@@ -190,7 +190,7 @@ def _refusal(stable: Version, known: Version | None, checks: Sequence[Check]) ->
     return Refusal(
         ", ".join(one.gate for one in failed),
         expected=f"nothing worse than version {stable.version}, which is stable", got="; ".join(worst),
-        hint=f"{left}. The whole is beside/{FAILED_COMPARISON}; bounds are `comparison` in params.yaml.",
+        hint=f"{left}. The whole is {report}; bounds are `comparison` in params.yaml.",
         table=failed_lines(checks),
     )  # fmt: skip
 

@@ -22,7 +22,7 @@ from pipelines.refusal import Refusal
 from pipelines.work import Work, read_json, write_json
 from registry_client.mlflow_environment import set_variables
 from registry_client.opening import absolute_location
-from registry_client.tracking_uri import database_file, is_tracking_uri, without_passwords
+from registry_client.tracking_uri import database_file, failure_words, is_tracking_uri, without_passwords
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput
@@ -214,7 +214,7 @@ class _Store:
         except self._errors as error:
             raise Refusal(
                 f"tracking {self.shown}", expected=f"it to {what}",
-                got=without_passwords(" ".join(str(error).split()))[:300] or type(error).__name__,
+                got=failure_words(error),
                 hint="See that it is up and has room, then run the stage again; with a folder registry none is needed.",
             ) from error  # fmt: skip
 

@@ -53,14 +53,26 @@ LABEL_MAX: Final = 34
 ROWS_MAX: Final = 48
 ENTRIES_MAX: Final = 12
 INDENT: Final = 2
+PARAMETERS_MAX: Final = 6
+BRIEF: Final = frozenset({"Data", "Code", "Parent", "Promoted", "Promoted, served", "Served"})
+"""What a run tells of the version that it has made."""
 
 
 def lineage_lines(lineage: VersionLineage, width: int = WIDTH) -> Iterator[str]:
     """All of one version's lineage."""
+    return _lines(lineage, _sections(lineage), width)
+
+
+def brief_lines(lineage: VersionLineage, width: int = WIDTH) -> Iterator[str]:
+    """Where it comes from and what became of it, without files, parameters, gates and evidence."""
+    return _lines(lineage, [(title, rows) for title, rows in _sections(lineage) if title in BRIEF], width)
+
+
+def _lines(lineage: VersionLineage, sections: Iterable[tuple[str, Iterable[Row]]], width: int) -> Iterator[str]:
     aliases = "".join(f"  @{alias}" for alias in lineage.aliases)
     yield f"{lineage.title}{aliases}"
     yield f"  digest  {lineage.origin.digest}"
-    for title, rows in _sections(lineage):
+    for title, rows in sections:
         yield ""
         yield title
         yield from _rows_lines(rows, width)
@@ -146,8 +158,11 @@ def _parent_rows(lineage: VersionLineage) -> Iterator[Row]:
         yield "was stable then", named_words(lineage.parent)
         if lineage.since_parent is not None:
             yield "differs in", summary(lineage.since_parent)
-            both = f"{lineage.parent.version} {lineage.version}"
-            yield "by name", f"roost lineage {lineage.name} --diff {both} --registry ..."
+            changed = [one for one in lineage.since_parent.changes if one.part == "parameters"]
+            if changed:
+                told = [f"{shown(one.name)} {change_words(one)}" for one in changed[:PARAMETERS_MAX]]
+                yield "parameters", "; ".join([*told, *(["and others"] if changed[PARAMETERS_MAX:] else [])])
+            yield "by name", f"the same command with --diff {lineage.parent.version} {lineage.version}"
         else:
             yield "differs in", lineage.why_missing("since_parent") or NOT_RECORDED
     for child in lineage.children or ():

@@ -83,7 +83,7 @@ def test_a_good_model_leaves_a_report_and_what_was_measured_beside(
     work = replace(work_in(tmp_path, *classes), say=said.append)
     words = evaluate.run(work)
     document = json.loads((tmp_path / "evaluate" / "report.json").read_bytes())
-    assert words.startswith(f"auc {document['whole']['auc']:.4f} on 4,000 rows, 19 gates passed at ")
+    assert words.startswith(f"auc {document['whole']['auc']:.4f} on 4,000 rows, 17 gates passed at ")
     assert {path.name for path in (tmp_path / "evaluate").iterdir()} == {"report.json"}
     assert {path.name for path in (tmp_path / "beside").iterdir()} == {"measured.json"}
     assert len(said) > 3

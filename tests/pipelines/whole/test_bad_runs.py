@@ -54,8 +54,8 @@ def train_small(folder: Path, registry: str, *changes: str) -> Callable[[], None
     [
         ("train.tree.count=3", "train.tree: expected a known parameter, got an unknown one."),
         ("gates.auc_mi=1", "gates.auc_mi: expected a known parameter, got an unknown one. Did you mean gates.auc_min?"),
-        ("train.trees.count=0", "train.trees.count: expected Input should be greater than or equal to 1, got 0."),
-        ("train.trees.count=many", "train.trees.count: expected Input should be a valid integer"),
+        ("train.trees.count=0", "train.trees.count: expected greater than or equal to 1, got 0."),
+        ("train.trees.count=many", "train.trees.count: expected a valid integer"),
         ("train.seed=[", "--set train.seed: expected a value in YAML, got '['."),
         ("train.seed", "--set: expected KEY=VALUE, as train.trees.count=150, got 'train.seed'."),
         ("train.learner.count=3", "--set train.learner.count: expected a known key, got one inside a value."),

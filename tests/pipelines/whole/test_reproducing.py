@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import stat
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -55,6 +59,61 @@ def test_another_run_in_the_same_folder_is_told_of(said: str, repository: Path) 
     played(repository, said)
     with pytest.raises(Refusal, match="expected to be the only run in this folder, got another one at work"):
         reproduce("toys", "registry")
+
+
+def with_a_stage_begun(root: Path) -> Path:
+    folder = root / ".roost" / "pipelines" / "toys"
+    folder.mkdir(parents=True)
+    dvc = root / ".venv-dvc" / "bin" / "dvc"
+    lines = dvc.read_text().splitlines()
+    dvc.write_text("\n".join([lines[0], f"printf train > {folder}/.begun", *lines[1:]]) + "\n")
+    (folder / ".lock").touch()
+    return folder
+
+
+def test_a_stage_that_was_killed_is_told_of_and_nothing_is_run_again(repository: Path) -> None:
+    with_a_stage_begun(played(repository, "ERROR: failed to reproduce 'train@toys': exited with -9"))
+    with pytest.raises(Refusal, match=r"stage train: expected to end by itself, got its process killed\. Where nobody"):
+        reproduce("toys", "registry")
+    assert (repository / "calls").read_text().count("repro") == 1
+
+
+def test_a_stage_of_another_run_that_is_at_work_still_was_not_killed(repository: Path) -> None:
+    folder = with_a_stage_begun(played(repository, BUSY))
+    with (folder / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(Refusal, match="got another one at work"):
+            reproduce("toys", "registry")
+
+
+def test_what_an_earlier_run_left_is_not_laid_to_this_one(repository: Path) -> None:
+    played(repository, BROKEN)
+    folder = repository / ".roost" / "pipelines" / "toys"
+    folder.mkdir(parents=True)
+    (folder / ".lock").touch()
+    (folder / ".begun").write_text("train")
+    with pytest.raises(Refusal, match=r"dvc\.yaml"):
+        reproduce("toys", "registry")
+
+
+def test_dvc_goes_when_the_run_is_killed(repository: Path) -> None:
+    played(repository, "")
+    dvc = repository / ".venv-dvc" / "bin" / "dvc"
+    dvc.write_text("#!/bin/sh\necho $$ > pid\nexec sleep 60\n")
+    code = (
+        "import sys; from pathlib import Path; from pipelines import reproducing; "
+        "reproducing.REPOSITORY = Path(sys.argv[1]); reproducing.reproduce('toys', 'registry')"
+    )
+    run = subprocess.Popen([sys.executable, "-c", code, str(repository)], cwd=Path(__file__).parents[3])
+    pid, deadline = repository / "pid", time.monotonic() + 30
+    while not (pid.exists() and pid.read_text().strip()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    run.kill()
+    run.wait()
+    while Path(f"/proc/{pid.read_text().strip()}/cmdline").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert time.monotonic() < deadline
 
 
 def test_what_dvc_itself_failed_for_is_told_although_it_is_quiet(repository: Path) -> None:
