@@ -110,20 +110,24 @@ agreement: setup  ## score all evaluation rows here, on Ray and through a server
 warm: setup  ## compile the kernels, which takes a minute, and keep them for every later start
 	@$(BIN)/python -m server.cli warm
 
+# TESTS, or the files in which a test bears the marker.
+MARKED = $(or $(TESTS),$$(grep -rl --include='test_*.py' 'mark\.$(1)\b' tests))
+
 test: setup $(DVC)/.installed  ## run the test suite (TESTS=folder for a part of it)
 	@# Kernels first: compiling them takes a minute, which is no test's to wait for.
 	$(BIN)/python -m server.cli warm
 	@# Exit 5 is "nothing of this kind there", which TESTS may well have asked for. Those that mostly wait for a minute
 	@# of the clock to end run beside the others, and are told of when they have ended.
+	@# Theirs and those that want to be alone are in a few files: to look through all takes as long as a dozen tests.
 	@mkdir -p build; \
-	$(BIN)/python -m pytest -q -m 'patient and not slow' $(TESTS) >build/patient-tests.log 2>&1 & patient=$$!; \
+	$(BIN)/python -m pytest -q -m 'patient and not slow' $(call MARKED,patient) >build/patient-tests.log 2>&1 & patient=$$!; \
 	trap 'kill $$patient 2>/dev/null' EXIT; trap 'exit 130' INT TERM; \
 	echo "$(BIN)/python -m pytest -q -n 3 --dist loadfile -m 'not slow and not alone and not patient' $(TESTS)"; \
 	$(BIN)/python -m pytest -q -n 3 --dist loadfile -m 'not slow and not alone and not patient' $(TESTS); others=$$?; \
 	wait $$patient; waited=$$?; \
 	echo "$(BIN)/python -m pytest -q -m 'patient and not slow' $(TESTS)"; cat build/patient-tests.log; \
 	for code in $$others $$waited; do [ $$code -eq 0 ] || [ $$code -eq 5 ] || exit 1; done
-	$(BIN)/python -m pytest -q -m 'alone and not slow' $(TESTS) || [ $$? -eq 5 ]
+	$(BIN)/python -m pytest -q -m 'alone and not slow' $(call MARKED,alone) || [ $$? -eq 5 ]
 	@# The kernels' benchmarks once through, unmeasured, so that they can be run when somebody wants their figures.
 	@if [ -z "$(TESTS)" ]; then $(BIN)/python -m pytest -q --benchmark-disable benchmarks/kernels; fi
 

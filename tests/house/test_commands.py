@@ -80,3 +80,11 @@ def test_a_failed_install_leaves_no_stamp(house: Path) -> None:
     done = make("setup", cwd=house, PIP_NO_INDEX="1")
     assert done.returncode != 0
     assert not (house / ".venv" / ".installed").exists()
+
+
+def test_markers_by_which_make_chooses_files_stand_in_files_of_tests() -> None:
+    marked = {
+        path for path in (ROOT / "tests").rglob("*.py") if re.search(r"mark\.(alone|patient)\b", path.read_text())
+    }
+    assert {path.name for path in marked if not path.name.startswith("test_")} == set()
+    assert len(marked) > 10
