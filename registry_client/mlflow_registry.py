@@ -9,15 +9,13 @@ Always: whatever MLflow or its store raises comes out as an ArtifactError.
 from __future__ import annotations
 
 import logging
-import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
-from google.protobuf.json_format import ParseError
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -28,15 +26,15 @@ from registry_client.errors import (
     NotInRegistry,
     NotOurs,
     RegistryRefused,
-    RegistryUnavailable,
     VerificationFailed,
 )
 from registry_client.manifest import check_digest, check_model_name, is_model_name
 from registry_client.mlflow_artifacts import ArtifactFolder
+from registry_client.mlflow_failures import MISSING, asked, check_database
 from registry_client.names import USUAL_ALIAS
 from registry_client.placing import place_folder
 from registry_client.registry import Reference, Version, check_alias, check_tag, read_reference
-from registry_client.tracking_uri import database_file, failure_words, is_tracking_uri, without_passwords
+from registry_client.tracking_uri import database_file, is_tracking_uri, without_passwords
 from registry_client.verify import VerifiedBundle, read_verified
 
 log = logging.getLogger("roost.registry_client")
@@ -51,10 +49,7 @@ ATTACHMENT_FOLDER: Final = "beside"
 PAGE: Final = 100
 MOVED_S_MAX: Final = 2.0
 MOVED_POLL_S: Final = 0.1
-DATABASE_TIMEOUT_S: Final = 5.0
-MISSING: Final = "RESOURCE_DOES_NOT_EXIST"
 EXISTS: Final = "RESOURCE_ALREADY_EXISTS"
-UNAVAILABLE: Final = frozenset({"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "IO_ERROR", "UNAVAILABLE"})
 
 
 class MlflowRegistry:
@@ -77,7 +72,7 @@ class MlflowRegistry:
                 hint="roost push makes one; check the path.",
             )
         with self._asked("open"):
-            _check_database(tracking_uri)
+            check_database(tracking_uri)
             self._client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
 
     def push(
@@ -387,33 +382,8 @@ class MlflowRegistry:
         source = f"{self._client.get_run(run_id).info.artifact_uri}/{ATTACHMENT_FOLDER}"
         return run_id, ArtifactFolder(source, self._uri, f"attached to {name}:{number}", ATTACH_ANEW)
 
-    @contextmanager
-    def _asked(self, what: str) -> Iterator[None]:
-        """What goes wrong with MLflow, its store or the way there, in one line."""
-        try:
-            yield
-        except MlflowException as error:
-            if error.error_code in UNAVAILABLE:
-                raise self._unavailable(what, error) from error
-            if error.error_code == MISSING:
-                raise NotInRegistry(
-                    "registry", expected=f"one that can {what}", got=failure_words(error), hint="See what it holds."
-                ) from error
-            got, hint = failure_words(error), "Check its address and rights."
-            raise RegistryRefused("registry", expected=f"one that can {what}", got=got, hint=hint) from error
-        except (OSError, ImportError, sqlite3.Error, _store_errors()) as error:
-            raise self._unavailable(what, error) from error
-        except (ParseError, ValueError, TypeError, AttributeError, KeyError) as error:
-            # MLflow's client trusts its server's answers: one that means nothing ends in any of these.
-            raise self._unavailable(what, error) from error
-
-    def _unavailable(self, what: str, error: Exception) -> RegistryUnavailable:
-        return RegistryUnavailable(
-            f"registry {self._shown}",
-            expected=f"it to {what}",
-            got=failure_words(error),
-            hint="See that it is up and reachable, then try again.",
-        )
+    def _asked(self, what: str) -> AbstractContextManager[None]:
+        return asked(self._shown, what)
 
 
 def _version(entry: Any, aliases: Mapping[str, str]) -> Version:
@@ -422,18 +392,3 @@ def _version(entry: Any, aliases: Mapping[str, str]) -> Version:
     pointing = tuple(sorted(alias for alias, pointed in aliases.items() if int(pointed) == number))
     tags = {key: text for key, text in entry.tags.items() if key != DIGEST_TAG}
     return Version(entry.name, number, digest, pointing, tags)
-
-
-def _check_database(uri: str) -> None:
-    """MLflow tries a database that can't be read ten times, for a hundred seconds: this finds out at once."""
-    path = database_file(uri)
-    if path is not None and path.exists():
-        with closing(sqlite3.connect(path, timeout=DATABASE_TIMEOUT_S)) as connection:
-            connection.execute("PRAGMA schema_version").fetchone()
-
-
-def _store_errors() -> type[Exception]:
-    """What SQLite's driver raises through SQLAlchemy; installed with this room's extra."""
-    from sqlalchemy.exc import SQLAlchemyError
-
-    return SQLAlchemyError

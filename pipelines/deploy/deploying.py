@@ -27,6 +27,7 @@ from pipelines.deploy.outcome import FORMAT_VERSION, Outcome, Result
 from pipelines.deploy.progress_view import View
 from pipelines.deploy.rollout import Candidate, Rollout
 from pipelines.deploy.server import Server, alone, serving
+from pipelines.deploy.wording import evaluation_words, reason_of, uncompared
 from pipelines.examples import Examples, read_examples
 from pipelines.refusal import Refusal
 from pipelines.stable import stable_version
@@ -308,7 +309,7 @@ class _Deployment:
         problems: tuple[str, ...] = ()
         if result is Result.PROMOTED:
             document["answers"], unanswered = await self._answers_after(server)
-            problems = (*unanswered, *_uncompared(rollout), *await self._registry_follows())
+            problems = (*unanswered, *uncompared(rollout), *await self._registry_follows())
         outcome = Outcome(result, version.name, version.version, version.digest, reason, done, document, problems)
         return await asyncio.to_thread(keep, self._work, self._registry, outcome)
 
@@ -375,35 +376,6 @@ def follows(known: Mapping[str, str], versions: tuple[Version, ...]) -> bool:
     ours = {str(version.version): version.digest for version in versions}
     shared = known.keys() & ours.keys()
     return bool(shared) and all(known[version] == ours[version] for version in shared)
-
-
-def evaluation_words(report: Mapping[str, Any]) -> str:
-    """The gates' measure on how many rows, and how many gates it passed. report: as `evaluation/report.py` has it."""
-    gates = {gate["name"] for gate in report["gates"]}
-    failed = {gate["name"] for gate in report["gates"] if not gate["passed"]}
-    figure = report["whole"][report["measure"]["name"]]
-    judged = f"{report['measure']['title']} {'undefined' if figure is None else format(figure, 'g')}"
-    return f"{judged} on {report['rows']['evaluation']:,} rows, {len(gates - failed)} of {len(gates)} gates passed"
-
-
-def reason_of(trial: watch.Trial, evidence: Mapping[str, Any] | None) -> str:
-    """The ending's, with the judge's words where it was by them."""
-    ending = trial.ending
-    assert ending is not None
-    reason = ending.reason[:1].upper() + ending.reason[1:]
-    judged = {watch.End.PROMOTED: "not_worse", watch.End.ROLLED_BACK: "worse"}.get(ending.end, "")
-    if evidence is None or not evidence["words"] or evidence["verdict"] != judged:
-        return reason
-    return f"{reason} {evidence['words'][0]}"
-
-
-def _uncompared(rollout: Rollout) -> tuple[str, ...]:
-    """What a promotion does not stand on."""
-    canary = None if rollout.drift is None else rollout.drift.canary
-    if canary is not None and canary.whose == "same":
-        return ()
-    why = "the plan was too short for it." if canary is None else canary.reason or canary.why
-    return (f"Its answers were not compared with the stable's: {why}",)
 
 
 def _seconds(seconds: float | None) -> float | None:

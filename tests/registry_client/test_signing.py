@@ -1,4 +1,7 @@
-"""Signatures: who vouches for a bundle is told by the key alone, and every byte of the bundle is covered."""
+"""Signatures: who vouches for a bundle is told by the key alone, and every byte of the bundle is covered.
+
+Over 400 lines: every way to tamper is tried on the same signed bundle, and a signature that passes one passes none.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Deploying to a server that plays its part: what is asked of it, what is told of it, and what is done in the end."""
+"""Deploying to a server that plays its part: what is asked of it, what is told of it, and what is done in the end.
+
+Over 400 lines: each test is a way that one deployment goes, in the one world that the fixtures play.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,11 @@ import grpc
 import pytest
 
 from pipelines.deploy import deploying, keeping, rollout, server
-from pipelines.deploy.deploying import deploy, evaluation_words, follows
+from pipelines.deploy.deploying import deploy, follows
 from pipelines.deploy.options import Options
 from pipelines.deploy.outcome import Outcome, Result
 from pipelines.deploy.watch import OPERATOR, Decision
+from pipelines.deploy.wording import evaluation_words
 from pipelines.parameters import Deploy, Parameters
 from pipelines.refusal import Refusal
 from pipelines.work import Work, write_json

@@ -102,8 +102,8 @@ STAGE_FILES = tuple(f"pipelines/stages/{stage}.py" for stage in STAGES[:-1])
 WITHOUT_EFFECT = {
     f"registry_client/{name}.py"
     for name in (
-        "attachments", "cache", "errors", "folder", "mlflow_artifacts", "mlflow_environment", "mlflow_registry",
-        "opening", "placing", "reading", "registry", "tracking_uri", "verify",
+        "attachments", "cache", "errors", "folder", "mlflow_artifacts", "mlflow_environment", "mlflow_failures",
+        "mlflow_registry", "opening", "placing", "reading", "registry", "tracking_uri", "verify",
     )
 }  # fmt: skip
 """Where a bundle is kept and fetched from, and what is said where something fails."""
