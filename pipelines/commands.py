@@ -34,7 +34,7 @@ TargetOption = Annotated[
     str, typer.Option("--target", metavar="HOST:PORT", help="A server's port for calls, with --admin.")
 ]
 TrafficOption = Annotated[
-    str, typer.Option("--traffic", metavar="auto|always|never", help="Play recorded requests: where it has too few.")
+    str, typer.Option("--traffic", metavar="auto|always|never", help="Play recorded requests; auto: where it has none.")
 ]
 StateOption = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Where a server that is started keeps its journal; none: apart.")

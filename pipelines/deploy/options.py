@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 Play = Literal["auto", "always", "never"]
-"""Whether recorded traffic is played. auto: where the server has under a tenth of what the plan needs."""
+"""Whether recorded traffic is played. auto: where the model has less than one call a second of its own."""
 
 
 @dataclass(frozen=True)
