@@ -211,15 +211,33 @@ class RecordedFiles:
         arrow, block = self._arrow, _joined(pending.blocks)
         buckets = np.zeros(pending.rows, dtype=np.uint8)
         buckets_of(block.keyed, block.hashes, buckets)
-        places = arrow.array(block.answerers)
-        names = [arrow.array(texts).take(places) for texts in zip(*pending.answerers, strict=True)]
+        places = _column(arrow, block.answerers)
+        names = [_texts(arrow, texts).take(places) for texts in zip(*pending.answerers, strict=True)]
         columns = {
-            TIME: arrow.array(block.times_us, arrow.timestamp("us", tz="UTC")),
-            KEY_BUCKET: arrow.array(buckets, mask=block.keyed == 0),
+            TIME: _column(arrow, block.times_us).cast(arrow.timestamp("us", tz="UTC")),
+            KEY_BUCKET: _column(arrow, buckets, block.keyed != 0),
             **dict(zip((VERSION, DIGEST, VARIANT), names, strict=True)),
-            **{name: arrow.array(values) for name, values in pending.layout.columns(block.arrays)},
+            **{name: _column(arrow, values) for name, values in pending.layout.columns(block.arrays)},
         }
-        return arrow.table(columns).replace_schema_metadata({METADATA_KEY: pending.layout.recording.to_bytes()})
+        table = arrow.Table.from_arrays(list(columns.values()), names=list(columns))
+        return table.replace_schema_metadata({METADATA_KEY: pending.layout.recording.to_bytes()})
+
+
+# Not with `arrow.array` and `arrow.table`, which look for pandas: to import that holds the GIL, and so the worker's
+# loop, for a quarter of a second.
+def _column(arrow: Any, values: Array, known: npt.NDArray[np.bool_] | None = None) -> Any:
+    """Arrow's array of [n] numbers or booleans. known: bool[n], False where it has none."""
+    data = np.packbits(values, bitorder="little") if values.dtype == np.bool_ else np.ascontiguousarray(values)
+    validity = None if known is None else arrow.py_buffer(np.packbits(known, bitorder="little"))
+    kind = arrow.from_numpy_dtype(values.dtype)
+    return arrow.Array.from_buffers(kind, len(values), [validity, arrow.py_buffer(data)])
+
+
+def _texts(arrow: Any, texts: tuple[str, ...]) -> Any:
+    """Arrow's array of them."""
+    encoded = [text.encode() for text in texts]
+    offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    return arrow.StringArray.from_buffers(len(texts), arrow.py_buffer(offsets), arrow.py_buffer(b"".join(encoded)))
 
 
 class _File(NamedTuple):

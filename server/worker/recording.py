@@ -36,9 +36,9 @@ log = logging.getLogger("roost.worker")
 Array = npt.NDArray[Any]
 Words = npt.NDArray[np.int64]
 
-NICENESS: Final = 15
+NICENESS: Final = 10
 WAITING_BYTES_MAX: Final = 32 << 20
-CLOSE_WAIT_S: Final = 15.0  # its thread gives way to all others, and may have its library to load still
+CLOSE_WAIT_S: Final = 15.0  # its thread gives way to all others
 TIDY_S: Final = 600.0
 TELL_S: Final = 60.0
 NS_PER_US: Final = 1000
@@ -154,9 +154,12 @@ class Recorder:
 
     # --- In the thread -----------------------------------------------------------------------------------------------
     def _work(self) -> None:
-        schedule_thread(USUAL_SLICE_NS, NICENESS)
+        schedule_thread(USUAL_SLICE_NS)
         try:
+            # Nicer only once its library is loaded: that holds the GIL, and while the system lets all others run first,
+            # the loop would wait with it; on a busy machine for half a minute.
             self._files.begin()
+            schedule_thread(USUAL_SLICE_NS, NICENESS)
             self._write_as_it_comes()
         except ImportError as error:
             self._stop(f"{error}. It writes Parquet files: {INSTALL}")

@@ -5,12 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import re
+import subprocess
+import sys
+import textwrap
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import grpc
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -123,9 +127,9 @@ def test_a_file_is_written_while_the_worker_serves_once_it_is_full_or_old_withou
     with Recording("fast", tmp_path, rows_per_file=100, seconds_per_file=1.0, redact=redact) as recorded:
         recorded.ask(values(64, 1))
         recorded.ask(values(64, 2))
-        recorded.worker.until(lambda: len(recorded.files()) == 1, "a full file", 10)
+        recorded.worker.until(lambda: len(recorded.files()) == 1, "a full file")
         recorded.ask(values(5, 3))
-        recorded.worker.until(lambda: len(recorded.files()) == 2, "an old file", 10)
+        recorded.worker.until(lambda: len(recorded.files()) == 2, "an old file")
         assert sorted(pq.read_table(path).num_rows for path in recorded.files()) == [5, 128]
     assert not {"x2", "y0", "y:1", "nowhere"} & recorded.table().keys()
     assert re.search(r'rows are recorded.*redacted="x2, y0, y:1, y:2, y:3"', recorded.log)
@@ -167,9 +171,9 @@ def test_a_folder_that_can_not_be_written_ends_recording_with_a_line_and_never_s
         (recorded.folder / NAME).touch()  # where a folder has to be
         for seed in range(20):
             recorded.ask(values(20, seed))
-        recorded.worker.until(lambda: "recording has stopped" in recorded.log, "it is said", 10)
+        recorded.worker.until(lambda: "recording has stopped" in recorded.log, "it is said")
         lost = recorded.counted(RECORDED_LOST)
-        recorded.worker.until(lambda: recorded.counted(RECORDED_LOST) >= 20, "it is counted", 10)
+        recorded.worker.until(lambda: recorded.counted(RECORDED_LOST) >= 20, "it is counted")
         for seed in range(5):
             recorded.ask(values(20, seed))
         assert lost <= recorded.counted(RECORDED_LOST) <= 500
@@ -181,8 +185,8 @@ def test_a_folder_that_can_not_be_written_ends_recording_with_a_line_and_never_s
 class Arena:
     """One batch of rows in memory, as the recorder looks at it: a request a row."""
 
-    def __init__(self, rows: int, width: int) -> None:
-        places = np.repeat(np.arange(rows, dtype=np.float32)[:, np.newaxis], width, axis=1)
+    def __init__(self, rows: int, width: int, datatype: Datatype) -> None:
+        places = np.repeat(np.arange(rows).astype(datatype.numpy_dtype)[:, np.newaxis], width, axis=1)
         self.columns = ((places,), (places,))
         self.slots = np.zeros(rows, dtype=[("row", np.int64), ("keyed", np.int64), ("key_hash", np.int64)])
         self.slots["row"] = np.arange(rows)
@@ -195,15 +199,17 @@ class Arena:
         return list(range(len(self.slots)))
 
 
-def recorder_in(folder: Path, width: int = 4, **settings: float) -> tuple[Recorder, np.ndarray, SimpleNamespace]:
+def recorder_in(
+    folder: Path, width: int = 4, datatype: Datatype = Datatype.FP32, **settings: float
+) -> tuple[Recorder, np.ndarray, SimpleNamespace]:
     """A recorder whose thread has not begun, its counters, and a model."""
-    spec = [TensorSpec(name, Datatype.FP32, (-1, width)) for name in ("x", "y")]
+    spec = [TensorSpec(name, datatype, (-1, width)) for name in ("x", "y")]
     model = SimpleNamespace(
         name="m", version="1", digest="d" * 64, baseline=None, signature=Signature((spec[0],), (spec[1],))
     )
     counts = np.zeros(COUNTERS_LENGTH, dtype=np.int64)
     chosen = RecordSettings(**{"share": 1.0, "folder": folder, **settings})  # type: ignore[arg-type]
-    return Recorder(chosen, Arena(1024, width), counts, "w0", 1), counts, model  # type: ignore[arg-type]
+    return Recorder(chosen, Arena(1024, width, datatype), counts, "w0", 1), counts, model  # type: ignore[arg-type]
 
 
 def test_what_waits_has_a_bound_beyond_which_rows_are_dropped_and_counted(tmp_path: Path) -> None:
@@ -219,6 +225,35 @@ def test_what_waits_has_a_bound_beyond_which_rows_are_dropped_and_counted(tmp_pa
     recorder.close()
     assert counts[RECORDED_WRITTEN] == kept * 1024
     assert sum(pq.read_table(path).num_rows for path in tmp_path.rglob("*.parquet")) == kept * 1024
+
+
+@pytest.mark.parametrize("datatype", [one for one in Datatype if one not in (Datatype.BYTES, Datatype.BF16)])
+def test_numbers_of_every_type_come_back(datatype: Datatype, tmp_path: Path) -> None:
+    recorder, _, model = recorder_in(tmp_path, datatype=datatype)
+    recorder.offer(model, 0, 0, 20)  # type: ignore[arg-type]
+    recorder.start()
+    recorder.close()
+    found = pq.read_table(tmp_path / "m")
+    given = np.arange(20).astype(datatype.numpy_dtype)
+    for name in ("x:0", "y:3"):
+        assert found.column(name).to_pylist() == given.tolist()
+    assert found.column("x:0").type == pa.from_numpy_dtype(given.dtype)
+
+
+def test_no_file_imports_pandas_which_would_hold_up_the_loop(tmp_path: Path) -> None:
+    script = f"""
+        import sys
+        from pathlib import Path
+        from tests.worker.test_recording import recorder_in
+        assert "pandas" not in sys.modules, "imported by the test itself"
+        recorder, _, model = recorder_in(Path({str(tmp_path)!r}))
+        recorder.offer(model, 0, 0, 4)
+        recorder.start()
+        recorder.close()
+        assert "pandas" not in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=Path(__file__).parents[2], check=True)
+    assert pq.read_table(tmp_path / "m").num_rows == 4
 
 
 def test_a_share_of_the_rows_is_chosen_at_random_whatever_their_batches(tmp_path: Path) -> None:
