@@ -1,7 +1,8 @@
 """The incident of docs/runbooks/sudden-drift.md: one input moves from one minute to the next, while a plan is going on.
 
 Minutes are real ones, by UTC: a quiet one must have ended before the shift, and the shift shows when its own ends, so
-that a drill takes one to two and a half minutes, and one more where a busy machine comes late to the shift. `drift.season` is off, or the first week would say nothing.
+that a drill takes one to two and a half minutes, and one more where a busy machine comes late to the shift.
+`drift.season` is off, or the first week would say nothing.
 """
 
 from __future__ import annotations
