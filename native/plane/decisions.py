@@ -33,12 +33,15 @@ class DecisionRing:
 
     def __init__(self, plane: Plane) -> None:
         self._words: Words = plane.routing[DECISIONS : DECISIONS + DECISIONS_COUNT * DECISION_WORDS]
+        self._last: int | None = None  # the number that was given last, once one was
 
     def append(self, text: str) -> int:
         """Keeps a text of at most TEXT_BYTES_MAX bytes; its number, from 1. The oldest makes room."""
         encoded = text.encode()
         assert 0 < len(encoded) <= TEXT_BYTES_MAX, len(encoded)
-        number = max((kept for kept, _ in self.read()), default=0) + 1
+        if self._last is None:
+            self._last = max((kept for kept, _ in self.read()), default=0)
+        number = self._last = self._last + 1
         at = (number % DECISIONS_COUNT) * DECISION_WORDS
         word_release(self._words, at + DECISION_SEQUENCE, 0)
         self._room(at)[: len(encoded)] = np.frombuffer(encoded, dtype=np.uint8)

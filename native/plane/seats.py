@@ -97,6 +97,7 @@ class SeatTable:
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
         self._routing = plane.routing
+        self._known: tuple[int, tuple[Seat, ...]] = (-1, ())  # a sequence, and what was read under it
 
     @property
     def sequence(self) -> int:
@@ -105,11 +106,17 @@ class SeatTable:
 
     def read(self) -> tuple[Seat, ...]:
         """All SEATS_MAX seats. A writer that died half-way through is waited for only so long; its record is empty."""
+        if self.sequence == self._known[0]:
+            return self._known[1]  # to take 128 records apart costs more than a decision does otherwise
         out: Words = np.zeros(SEATS_MAX * SEAT_WORDS, dtype=np.int64)
+        sequence = -1
         for _ in range(READ_TRIES):
-            if _copy_seats(self._routing, out) >= 0:
+            sequence = _copy_seats(self._routing, out)
+            if sequence >= 0:
                 break
-        return tuple(_seat(index, record) for index, record in enumerate(out.reshape(SEATS_MAX, SEAT_WORDS)))
+        seats = tuple(_seat(index, record) for index, record in enumerate(out.reshape(SEATS_MAX, SEAT_WORDS)))
+        self._known = sequence, seats
+        return seats
 
     def fill(self, index: int, model: int, version: str, digest: str) -> Seat:
         """Gives the seat to an artifact, under a new generation; workers load it. Returns what was written."""

@@ -32,6 +32,7 @@ from server.control.loads import Loads
 from server.control.outbox import Outbox
 from server.control.plane_lock import own_plane
 from server.control.recovery import NOTES, begin, follow, requests_of
+from server.control.registry_projection import is_of_weights_only
 from server.control.registry_teller import RegistryTeller
 from server.control.route_publisher import RoutePublisher
 from server.control.routes_wanted import wanted_route
@@ -239,7 +240,7 @@ class Driver:
                 case Journal():
                     self._write(_signed(action.entry, request))
                 case ProjectRegistry():
-                    self._tell_registry(served)
+                    self._tell_registry(served, at_once=not is_of_weights_only(before, after))
                 case Load():
                     self.loads.begin(served.index, served.name, action.artifact)
                 case Unload():
@@ -281,11 +282,13 @@ class Driver:
         if entry.get("kind") in NOTES:
             self.events.append("note", _sentence(entry), model=str(entry.get("model")), detail=entry)
 
-    def _tell_registry(self, served: Served) -> None:
+    def _tell_registry(self, served: Served, *, at_once: bool = True) -> None:
         """Kept as untold until it is: the next start of the server would follow the alias that stands there."""
         if served.in_registry:
-            self._kept[served.name] = replace(self._kept[served.name], untold=True)
-            self.registry.tell(self._kept[served.name])
+            kept = self._kept[served.name]
+            untold_revision = kept.model.revision if at_once else kept.untold_revision
+            self._kept[served.name] = replace(kept, untold=True, untold_revision=untold_revision)
+            self.registry.tell(self._kept[served.name], at_once=at_once)
 
     def _is_told(self, told: KeptState | None) -> None:
         """The registry has this state. None: it has the journal's head, or one that the journal lacks."""
@@ -295,7 +298,7 @@ class Driver:
         name = told.model.name
         kept = self._kept.get(name)
         if kept is not None and kept.untold and kept.model.revision == told.model.revision:
-            self._kept[name] = replace(kept, untold=False)
+            self._kept[name] = replace(kept, untold=False, untold_revision=0)
             self._keep_states()
 
     def _tell_hold(self) -> None:

@@ -3,7 +3,7 @@
 Used for the journal (every entry, in order) and the registry (the newest document of each model). Always: nothing is
 dropped but what a newer item of the same key replaced; while the far side is down, the outbox waits longer and longer,
 jittered, and says so once; deciding never waits for it. Where keys are independent, one that can't be written holds up
-no other: each waits by itself.
+no other: each waits by itself; and an item may bear to wait for newer ones, so that many in a second are one write.
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ class Outbox(Generic[Item]):
         self._calls = SlowCalls(f"roost-{name}")
         self._items: dict[Hashable, Item] = {}
         self._delays: dict[Hashable, _Delay] = {}  # of keys whose last try failed
+        self._apart_s: dict[Hashable, float] = {}  # of items that bear to wait: how long after the key's last one
+        self._written_s: dict[Hashable, float] = {}  # when that was, where keys are independent
         self._arrived = asyncio.Event()
         self._emptied = asyncio.Event()
         self._emptied.set()
@@ -76,8 +78,16 @@ class Outbox(Generic[Item]):
         """Why the last try failed, of any key that waits for another; None where none does."""
         return self._failure
 
-    def put(self, key: Hashable, item: Item) -> None:
-        """A key that waits already keeps its place and gets the new item."""
+    def put(self, key: Hashable, item: Item, *, apart_s: float = 0.0) -> None:
+        """A key that waits already keeps its place and gets the new item.
+
+        apart_s: not written sooner than so long after the key's last one; for independent keys only.
+        """
+        assert self._independent or not apart_s, "items in order would wait behind this one"
+        if not apart_s:
+            self._apart_s.pop(key, None)
+        elif key not in self._items or key in self._apart_s:  # else one waits that must not
+            self._apart_s[key] = apart_s
         self._items[key] = item
         self._emptied.clear()
         self._arrived.set()
@@ -102,6 +112,9 @@ class Outbox(Generic[Item]):
                 continue
             if self._items[key] is item:
                 del self._items[key]
+                self._apart_s.pop(key, None)
+            if self._independent:
+                self._written_s[key] = asyncio.get_running_loop().time()
             self._succeeds(key)
             if self._written is not None:
                 self._written(item)
@@ -110,9 +123,13 @@ class Outbox(Generic[Item]):
         """What is to be written next, and for how long it must wait yet."""
         now_s = asyncio.get_running_loop().time()
         keys = self._items if self._independent else (next(iter(self._items)),)
-        due = {key: self._delays[key].due_s - now_s if key in self._delays else 0.0 for key in keys}
+        due = {key: max(self._due_s(key) - now_s, 0.0) for key in keys}
         key = min(due, key=due.__getitem__)
         return key, due[key]
+
+    def _due_s(self, key: Hashable) -> float:
+        apart_s = self._written_s.get(key, 0.0) + self._apart_s[key] if key in self._apart_s else 0.0
+        return max(apart_s, self._delays[key].due_s if key in self._delays else 0.0)
 
     async def _rest(self, wait_s: float) -> None:
         """Until the next try is due, or something has come that need not wait for it."""
@@ -126,7 +143,9 @@ class Outbox(Generic[Item]):
             return
 
     async def drained(self, wait_s: float) -> bool:
-        """True once nothing waits; False where that takes longer."""
+        """True once nothing waits; False where that takes longer. What waits for newer items is written at once."""
+        self._apart_s.clear()
+        self._arrived.set()
         try:
             async with asyncio.timeout(wait_s):
                 await self._emptied.wait()

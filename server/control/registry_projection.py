@@ -77,6 +77,11 @@ def project(registry: Registry, kept: KeptState) -> None:
     registry.set_model_tag(model.name, TAG, document.to_text())
 
 
+def is_of_weights_only(before: ModelState, after: ModelState) -> bool:
+    """True where aliases and quarantine stay as they are: a start finds what it needs, though it was not told."""
+    return _aliases(before) == _aliases(after) and before.quarantine == after.quarantine
+
+
 def fleets_quarantine(tags: Mapping[str, str], kept: KeptState) -> Mapping[str, str]:
     """Digests that others have put in quarantine and this server has neither in quarantine nor released."""
     document = _document(tags)

@@ -1,18 +1,22 @@
 """What is told the registry, and when: each model's newest state, and the journal's head behind each of its lines.
 
 Used by the driver; `registry_projection` knows how either is written. Always: deciding waits for none of it, and a
-model that the registry refuses holds up no other.
+model that the registry refuses holds up no other. While weights are moved again and again, it hears of them once a
+second.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from server.control.artifact_source import ArtifactSource
 from server.control.journal_keeper import JournalKeeper
 from server.control.outbox import Outbox
 from server.control.registry_projection import Anchor, anchor, project
 from server.control.state_folder import KeptState
+
+APART_S: Final = 1.0  # of what is told to keep up only: a start needs none of it
 
 
 class RegistryTeller:
@@ -37,16 +41,16 @@ class RegistryTeller:
             "registry", self._write, alert, independent=True, written=self._written
         )
 
-    def tell(self, kept: KeptState) -> None:
-        """The newest state of a model replaces one that waits."""
-        self.box.put(kept.model.name, kept)
+    def tell(self, kept: KeptState, *, at_once: bool) -> None:
+        """The newest state of a model replaces one that waits. at_once: what the next start begins with is another."""
+        self.box.put(kept.model.name, kept, apart_s=0.0 if at_once else APART_S)
 
     def anchor(self, model: str) -> None:
         """The journal's head, once a line about this model is on disk: at its model, or at one that is there."""
         mark = self._keeper.mark
         if self._models and mark is not None:
             name = model if model in self._models else self._models[0]
-            self.box.put(("journal", name), Anchor(name, mark))
+            self.box.put(("journal", name), Anchor(name, mark), apart_s=APART_S)
 
     def anchor_everywhere(self) -> None:
         """Each model's may tell that the file was cut off."""

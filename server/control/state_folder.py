@@ -36,11 +36,13 @@ class KeptState:
     """released: digests that were let out of quarantine here, whatever the registry's document still says.
 
     untold: something was decided here that the registry has not been told of, as far as this server knows.
+    untold_revision: the last such decision that was of more than weights; 0: none.
     """
 
     model: ModelState
     released: frozenset[str] = field(default_factory=frozenset)
     untold: bool = False
+    untold_revision: int = 0
 
 
 class StateFolder:
@@ -48,6 +50,7 @@ class StateFolder:
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
+        self._served = b""  # as it was written last
 
     def write_states(self, states: Iterable[KeptState]) -> None:
         """Raises OSError."""
@@ -60,7 +63,10 @@ class StateFolder:
             {"state": state_document(one.model), "released": sorted(one.released), "untold": one.untold} for one in kept
         ]
         # What is served first: between the two, the next start would follow an alias that is behind.
-        place_file(self.path / SERVED, _encode(served))
+        encoded, path = _encode(served), self.path / SERVED
+        if encoded != self._served or not path.exists():
+            place_file(path, encoded)
+            self._served = encoded
         place_file(self.path / STATES, _encode({"format": FORMAT, "models": documents}))
 
     def read_states(self) -> Mapping[str, KeptState]:
@@ -69,12 +75,7 @@ class StateFolder:
         if document is None:
             return {}
         try:
-            kept = [
-                KeptState(
-                    read_state(one["state"]), frozenset(map(str, one["released"])), bool(one.get("untold", False))
-                )
-                for one in document["models"]
-            ]
+            kept = [_kept(one) for one in document["models"]]
         except (KeyError, TypeError, ValueError) as error:
             log.warning("%s is damaged, and is left out", STATES, extra={"fields": {"reason": str(error)}})
             return {}
@@ -109,10 +110,16 @@ class StateFolder:
             return None
 
 
+def _kept(document: Mapping[str, Any]) -> KeptState:
+    """Raises KeyError, TypeError, ValueError. What is untold may have been of more than weights."""
+    model, untold = read_state(document["state"]), bool(document.get("untold", False))
+    return KeptState(model, frozenset(map(str, document["released"])), untold, model.revision if untold else 0)
+
+
 def _served(kept: KeptState, stable: Artifact) -> dict[str, Any]:
     """untold: the revision that the registry lacks, where it lacks one."""
     served = {"version": stable.version, "digest": stable.digest}
-    return {**served, "untold": kept.model.revision} if kept.untold else served
+    return {**served, "untold": kept.untold_revision} if kept.untold_revision else served
 
 
 def _encode(document: Mapping[str, Any]) -> bytes:

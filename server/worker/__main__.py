@@ -11,6 +11,7 @@ import sys
 from pydantic import ValidationError
 
 from native.cache import use_kernel_cache
+from native.compiler import import_numba_without_scipy
 from server.logs import start_logging
 from server.processes import EXIT_REFUSED, WorkerSpec
 
@@ -27,8 +28,7 @@ def main() -> int:
               file=sys.stderr)  # fmt: skip
         return EXIT_REFUSED
     start_logging(spec.settings.logs, f"worker {spec.index}")
-    # Numba imports SciPy where it is there, only to look at its version: 17 MiB that no kernel of ours uses.
-    sys.modules.setdefault("scipy", None)  # type: ignore[arg-type]
+    import_numba_without_scipy()
     use_kernel_cache()
     # Kernel modules compile as they are imported: only now is the cache in place.
     from server.worker.models.loading import ModelRefused

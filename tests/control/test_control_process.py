@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 import h2.config
@@ -135,6 +136,13 @@ def is_closed(client: socket.socket) -> bool:
         return client.recv(1) == b""
     except ConnectionResetError:
         return True
+
+
+def test_neither_scipy_nor_a_runtime_for_models_is_loaded(running: Running) -> None:
+    libraries = Path(f"/proc/{running.process.pid}/maps").read_text()
+    assert "numba" in libraries
+    for library in ("/scipy/", "/onnxruntime/", "/pandas/"):
+        assert library not in libraries
 
 
 def test_it_ends_with_exit_code_0_on_sigterm(running: Running) -> None:

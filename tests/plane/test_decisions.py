@@ -28,7 +28,7 @@ def test_a_decision_that_was_cut_off_is_none() -> None:
     plane.routing[at + DECISION_SEQUENCE] = 2
     plane.routing[at + DECISION_TEXT] += 1
     assert ring.read() == ((1, "first"),), "the checksum does not fit"
-    assert ring.append("third") == 2
+    assert DecisionRing(plane).append("third") == 2, "whoever comes after a crash looks for itself"
 
 
 @pytest.mark.parametrize("text", ["", "x" * (TEXT_BYTES_MAX + 1)])
