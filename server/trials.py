@@ -21,7 +21,7 @@ from server.settings import Settings
 COMMAND: Final = (sys.executable, "-P", "-m", "server.worker.trial")
 OUTPUT_BYTES_MAX: Final = 1 << 20
 COMPLAINT_CHARS_MAX: Final = 200
-NICENESS: Final = 10  # added to control's own: where cores are short, a trial waits and not the traffic
+NICENESS: Final = 5  # added to control's own: where cores are short, a trial waits and not the traffic
 
 
 class TrialSpec(BaseModel):

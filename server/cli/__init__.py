@@ -6,6 +6,9 @@ Always: exit code 2 is a mistake in flags or settings, 1 is something that faile
 
 def main() -> None:
     """The console script. Commands are imported only here: `python -m server.cli.warm` needs none of them."""
-    from server.cli.application import main as run
+    from server.importing import without_collections
+
+    with without_collections():
+        from server.cli.application import main as run
 
     run()

@@ -32,7 +32,7 @@ class Decision:
 def decision_text(decision: Decision) -> str:
     for entry, state in _shorter_and_shorter(dict(decision.entry), dict(decision.state)):
         plain = json.dumps({"entry": entry, "state": state}, separators=(",", ":")).encode()
-        text = base64.b85encode(zlib.compress(plain, 9)).decode("ascii")
+        text = base64.b64encode(zlib.compress(plain, 9)).decode("ascii")  # base 85 is shorter, and pure Python
         if len(text) <= TEXT_BYTES_MAX:
             return text
     raise AssertionError("a state without its quarantine fits")
@@ -41,7 +41,7 @@ def decision_text(decision: Decision) -> str:
 def read_decision(text: str) -> Decision:
     """Raises ValueError for what is none."""
     try:
-        document = json.loads(zlib.decompress(base64.b85decode(text)))
+        document = json.loads(zlib.decompress(base64.b64decode(text, validate=True)))
         return Decision(dict(document["entry"]), dict(document["state"]))
     except (zlib.error, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"decision: expected what this build writes, got {error!r}") from error

@@ -265,8 +265,9 @@ class Driver:
         if kept.model.canary is None:
             self.looks.pop(served.name, None)
         self.decisions_counted[served.name, str(entry["kind"])] += 1
-        log.info("%s", _sentence(entry), extra={"fields": {"model": served.name, "revision": kept.model.revision}})
-        self.events.append("decision", _sentence(entry), model=served.name, detail=entry)
+        sentence = _sentence(entry)
+        log.info("%s", sentence, extra={"fields": {"model": served.name, "revision": kept.model.revision}})
+        self.events.append("decision", sentence, model=served.name, detail=entry)
 
     def _route(self, served: Served, model: ModelState) -> Route:
         return self.publisher.next_route(served.index, wanted_route(self.seating, served.index, model))

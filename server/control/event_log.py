@@ -8,6 +8,7 @@ numbers that are higher than all it gave before, since they start at the clock's
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -58,7 +59,9 @@ class EventLog:
 
     def kept_after(self, sequence: int) -> tuple[LoggedEvent, ...]:
         """Those that are kept with a higher number, oldest first."""
-        return tuple(event for event in self._events if event.sequence > sequence)
+        # From the end: who follows has seen nearly all of them.
+        newer = list(itertools.takewhile(lambda event: event.sequence > sequence, reversed(self._events)))
+        return tuple(reversed(newer))
 
     async def after(self, sequence: int) -> tuple[LoggedEvent, ...]:
         """As `kept_after`, but waits until there is one."""

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from native.cache import use_kernel_cache
 from native.compiler import import_numba_without_scipy
+from server.importing import without_collections
 from server.logs import start_logging
 from server.processes import EXIT_REFUSED, WorkerSpec
 
@@ -28,11 +29,12 @@ def main() -> int:
               file=sys.stderr)  # fmt: skip
         return EXIT_REFUSED
     start_logging(spec.settings.logs, f"worker {spec.index}")
-    import_numba_without_scipy()
-    use_kernel_cache()
-    # Kernel modules compile as they are imported: only now is the cache in place.
-    from server.worker.models.loading import ModelRefused
-    from server.worker.process import run
+    with without_collections():
+        import_numba_without_scipy()
+        use_kernel_cache()
+        # Kernel modules compile as they are imported: only now is the cache in place.
+        from server.worker.models.loading import ModelRefused
+        from server.worker.process import run
 
     try:
         return run(spec)

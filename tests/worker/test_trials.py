@@ -16,7 +16,7 @@ from benchmarks.swaps.versions import NAME, Versions, graph_bytes, node
 from server.processes import BARE_FILE_VERSION
 from server.settings import ModelSettings, Settings, TrialSettings
 from server.trials import TrialSpec, TrialVerdict, run_trial
-from server.worker.trial import tried
+from server.worker.trial.tried import tried
 from tests.behaviour.worker_process import warm_kernels
 from tests.worker.onnx_graphs import centred, doubled, endless, model_bytes, written
 from tests.worker.operated import settings_of

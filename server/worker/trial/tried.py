@@ -1,13 +1,11 @@
-"""The loader: tries one artifact as a worker would load it, within limits, and says what came of it.
+"""Tries one artifact as a worker would load it, within limits, and says what came of it.
 
-`python -m server.worker.trial`: a `server.trials.TrialSpec` as JSON on standard input, a TrialVerdict on the output.
-Always: the limits are set before the artifact is opened; nothing that the artifact does outlives this process.
+Used by `python -m server.worker.trial`.
 """
 
 from __future__ import annotations
 
 import resource
-import sys
 import time
 from pathlib import Path
 
@@ -89,14 +87,3 @@ def signature_difference(stable: Signature, other: Signature) -> str:
 def resident_bytes() -> int:
     """Of this process, now."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES
-
-
-def main() -> int:
-    spec = TrialSpec.model_validate_json(sys.stdin.buffer.read())
-    set_limits(spec.settings.trial)
-    print(tried(spec).model_dump_json(), flush=True)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
