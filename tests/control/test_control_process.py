@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from native.plane.layout import PLANE_CONTROL_READY, Plane, WorkerState
 from server.cli.children import CONTROL_COMMAND, Child
 from server.cli.sockets import held_port, listening_socket, port_of
+from server.control.__main__ import NICENESS
 from server.control.http_connection import WAIT_S
 from server.processes import ControlSpec
 from server.settings import Settings
@@ -143,6 +145,13 @@ def test_neither_scipy_nor_a_runtime_for_models_is_loaded(running: Running) -> N
     assert "numba" in libraries
     for library in ("/scipy/", "/onnxruntime/", "/pandas/"):
         assert library not in libraries
+
+
+def test_it_gives_way_to_workers_with_all_its_threads(running: Running) -> None:
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    threads = [int(path.name) for path in Path(f"/proc/{running.process.pid}/task").iterdir()]
+    assert len(threads) > 3
+    assert {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads} == {min(own + NICENESS, 19)}
 
 
 def test_it_ends_with_exit_code_0_on_sigterm(running: Running) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from protos.roost.v1 import admin_pb2
 from registry_client.folder import FolderRegistry
-from server.cli.pinning import pin_models
+from server.cli.pinning import SERVED_FILE, pin_models
+from server.control import registry_teller
 from server.control.journal_file import JournalFile
 from server.control.journal_mark import JournalMark, read_mark
 from server.control.registry_projection import JOURNAL_TAG
@@ -69,6 +70,52 @@ async def test_an_alias_that_an_operator_moved_while_decisions_waited_is_followe
     assert pin.version == "3"
     named = world.settings.model_copy(update={"models": (ModelSettings(name=NAME, reference="2"),)})
     assert pin_models(named)[0].version == "2", "a version that is named is served"
+
+
+async def test_weights_are_told_together_and_what_a_start_needs_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry_teller, "APART_S", 60.0)
+    documents: list[str] = []
+    write = FolderRegistry.set_model_tag
+
+    def noted(registry: FolderRegistry, name: str, key: str, value: str) -> None:
+        if key == TAG:
+            documents.append(value)
+        write(registry, name, key, value)
+
+    monkeypatch.setattr(FolderRegistry, "set_model_tag", noted)
+    served = world.settings.lifecycle.state / SERVED_FILE
+    async with serving(world.settings, world.plane, world.digests[0]) as server:
+        await deploy(server)
+        await written(server)
+        told, begun = len(documents), served.stat().st_ino
+        for ppm in (200_000, 900_000, 300_000):
+            await weighed(server, ppm)
+        await server.driver.states_box.drained(10)
+        assert len(documents) <= told + 1, "one at most, of the first weight"
+        assert server.driver.kept(NAME).untold
+        assert server.driver.folder.read_states()[NAME].model.weight_ppm == 300_000, "here it is kept at once"
+        assert served.stat().st_ino == begun, "what a start serves is the same"
+        await server.stub.Promote(admin_pb2.PromoteRequest(operation=operation(), model=NAME))
+        await server.until(lambda: world.aliases() == {"stable": 2, "last_safe": 1})
+        assert served.stat().st_ino != begun
+        await deploy(server, version="3")
+        await written(server)
+        await weighed(server, 400_000)
+    # Killed with a weight that the registry has not heard of: that makes no alias of an operator's wrong.
+    world.registry.set_alias(NAME, "stable", 1)
+    assert pin_models(world.settings)[0].version == "1"
+    world.registry.set_alias(NAME, "stable", 2)
+    async with serving(world.settings, new_plane(boot=2), world.digests[1], "2") as server:
+        await written(server)
+        assert read_document(world.registry.model_tags(NAME)[TAG]).revision == server.route.revision
+
+
+async def weighed(server: DrivenServer, ppm: int) -> None:
+    await server.stub.SetTrafficWeights(
+        admin_pb2.SetTrafficWeightsRequest(operation=operation(), model=NAME, canary_ppm=ppm)
+    )
 
 
 @pytest.mark.parametrize("killed", [False, True])

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -138,3 +139,42 @@ async def test_all_keys_are_tried_again_while_the_far_side_is_down(far: FarSide)
     assert await outbox.drained(5)
     assert sorted(far.written) == ["a", "b", "c"]
     await stop(task)
+
+
+async def test_what_bears_to_wait_is_written_once_for_many_and_what_does_not_at_once(far: FarSide) -> None:
+    outbox = Outbox("registry", far.write, lambda _: None, independent=True)
+    task = await run_with(outbox)
+    outbox.put("m", "m0", apart_s=60)
+    await until(lambda: far.written == ["m0"])
+    for revision in range(1, 5):
+        outbox.put("m", f"m{revision}", apart_s=60)
+        outbox.put("n", f"n{revision}")
+        await until(lambda: far.written[-1] == f"n{revision}")  # noqa: B023  # awaited within the turn
+    assert far.written == ["m0", "n1", "n2", "n3", "n4"]
+    outbox.put("m", "m5")
+    outbox.put("m", "m6", apart_s=60)
+    await until(lambda: far.written[-1] == "m6")
+    assert "m5" not in far.written, "a newer item is as urgent as the one it replaces"
+    outbox.put("m", "m7", apart_s=60)
+    await asyncio.sleep(0.05)
+    assert far.written[-1] == "m6"
+    assert await outbox.drained(5), "at the end nothing waits for newer items"
+    assert far.written[-1] == "m7"
+    await stop(task)
+
+
+async def test_an_item_that_waits_is_written_in_its_time(far: FarSide) -> None:
+    outbox = Outbox("registry", far.write, lambda _: None, independent=True)
+    task = await run_with(outbox)
+    for revision in range(3):
+        outbox.put("m", f"m{revision}", apart_s=0.2)
+        await asyncio.sleep(0.02)
+    assert far.written == ["m0"]
+    await until(lambda: far.written == ["m0", "m2"])
+    await stop(task)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
