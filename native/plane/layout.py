@@ -36,7 +36,7 @@ from native.plane.routing import (
 Words = npt.NDArray[np.int64]
 
 MAGIC: Final = int.from_bytes(b"ROOSTPLN", "little")
-LAYOUT_VERSION: Final = 5
+LAYOUT_VERSION: Final = 6
 WORKERS_MAX: Final = 64
 WORD_BYTES: Final = 8
 CACHE_LINE_BYTES: Final = 64

@@ -31,14 +31,14 @@ SIGNATURES_COMMAND: Final = (sys.executable, "-P", "-m", "registry_client.signin
 RESOLVE_TIMEOUT_S: Final = 90.0
 EXIT_UNAVAILABLE: Final = 3
 SERVED_FILE: Final = "served.json"
-"""In the folder of `lifecycle.state`: what each model serves, written by control with every decision."""
+"""In the folder of `lifecycle.state`: what each model serves, written by control when that changes."""
 OWN_ALIAS: Final = "@stable"
 """The alias that decisions move; a name without a reference means it, too."""
 
 
 @dataclass(frozen=True)
 class ServedLast:
-    """untold: the revision of the model that the registry has not been told of; 0 where it knows all."""
+    """untold: the revision of the model that the registry has not been told of; 0 where it lacks weights at most."""
 
     pin: ModelPin
     untold: int = 0

@@ -19,6 +19,7 @@ from registry_client.errors import ArtifactError, NotInRegistry, VerificationFai
 from registry_client.registry import Registry, Version
 from registry_client.tensors import Signature
 from server.control.slow_calls import SlowCalls
+from server.importing import without_collections
 from server.settings import RegistrySettings
 
 FIND_TIMEOUT_S: Final = 30.0
@@ -154,7 +155,8 @@ class ArtifactSource:
                 )  # fmt: skip
             from registry_client.opening import open_registry  # a server of files needs none
 
-            self._registry = open_registry(self._location)
+            with without_collections():  # MLflow's client is imported
+                self._registry = open_registry(self._location)
         return self._registry
 
 

@@ -90,7 +90,10 @@ def _roll_back(plane: Plane, wanted: str, operator: str, reason: str) -> WentHom
     texts = [text for _, text in publisher.decisions.read()]
     indexes: dict[str, int] = {}
     for text in texts:
-        noted = read_decision(text).state
+        try:
+            noted = read_decision(text).state
+        except ValueError as error:
+            raise GlassHolds(f"{error}. Run the `roost` of the build that serves") from error
         indexes[str(noted["name"])] = int(noted["index"])
     name = wanted or (next(iter(indexes)) if len(indexes) == 1 else "")
     if name not in indexes:

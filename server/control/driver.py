@@ -32,7 +32,6 @@ from server.control.loads import Loads
 from server.control.outbox import Outbox
 from server.control.plane_lock import own_plane
 from server.control.recovery import NOTES, begin, follow, requests_of
-from server.control.registry_projection import is_of_weights_only
 from server.control.registry_teller import RegistryTeller
 from server.control.route_publisher import RoutePublisher
 from server.control.routes_wanted import wanted_route
@@ -41,7 +40,7 @@ from server.control.state_document import decision_document
 from server.control.state_folder import KeptState, StateFolder
 from server.lifecycle.actions import Action, Journal, Load, ProjectRegistry, StoreRoute, Unload
 from server.lifecycle.events import Event, Incident, Judged, Promote, Request, Tick
-from server.lifecycle.explain import told, why_not_serving
+from server.lifecycle.explain import WEIGHT_KINDS, told, why_not_serving
 from server.lifecycle.journal import Line
 from server.lifecycle.refusal import Refused, StaleRevision, Why
 from server.lifecycle.state import Artifact, ModelState
@@ -240,7 +239,7 @@ class Driver:
                 case Journal():
                     self._write(_signed(action.entry, request))
                 case ProjectRegistry():
-                    self._tell_registry(served, at_once=not is_of_weights_only(before, after))
+                    self._tell_registry(served, at_once=not _is_of_weights(self.last_entries[name]))
                 case Load():
                     self.loads.begin(served.index, served.name, action.artifact)
                 case Unload():
@@ -287,7 +286,7 @@ class Driver:
         """Kept as untold until it is: the next start of the server would follow the alias that stands there."""
         if served.in_registry:
             kept = self._kept[served.name]
-            untold_revision = kept.model.revision if at_once else kept.untold_revision
+            untold_revision = kept.model.revision if at_once or kept.untold_revision else 0
             self._kept[served.name] = replace(kept, untold=True, untold_revision=untold_revision)
             self.registry.tell(self._kept[served.name], at_once=at_once)
 
@@ -308,7 +307,7 @@ class Driver:
 
     def _on_disk(self, entry: Mapping[str, Any]) -> None:
         self._tell_hold()
-        self.registry.anchor(str(entry.get("model")))
+        self.registry.anchor(str(entry.get("model")), at_once=not _is_of_weights(entry))
 
     def _found_again(self, lines: tuple[Line, ...]) -> None:
         """The journal could not be read at the start, or was cut off, and is whole now: what it has is known again."""
@@ -394,6 +393,10 @@ class Driver:
 
 def _signed(entry: Mapping[str, Any], request: str) -> Mapping[str, Any]:
     return {**entry, "request": request} if request and entry.get("request_id") else entry
+
+
+def _is_of_weights(entry: Mapping[str, Any]) -> bool:
+    return entry.get("kind") in WEIGHT_KINDS
 
 
 def _sentence(entry: Mapping[str, Any]) -> str:

@@ -64,6 +64,7 @@ class Outbox(Generic[Item]):
         self._delays: dict[Hashable, _Delay] = {}  # of keys whose last try failed
         self._apart_s: dict[Hashable, float] = {}  # of items that bear to wait: how long after the key's last one
         self._written_s: dict[Hashable, float] = {}  # when that was, where keys are independent
+        self._writing: Hashable = None  # the key whose item is being written
         self._arrived = asyncio.Event()
         self._emptied = asyncio.Event()
         self._emptied.set()
@@ -86,7 +87,7 @@ class Outbox(Generic[Item]):
         assert self._independent or not apart_s, "items in order would wait behind this one"
         if not apart_s:
             self._apart_s.pop(key, None)
-        elif key not in self._items or key in self._apart_s:  # else one waits that must not
+        elif key not in self._items or key in self._apart_s or key == self._writing:  # else one waits that must not
             self._apart_s[key] = apart_s
         self._items[key] = item
         self._emptied.clear()
@@ -104,12 +105,17 @@ class Outbox(Generic[Item]):
             if wait_s > 0:
                 await self._rest(wait_s)
                 continue
-            item = self._items[key]
+            item, bears_to_wait = self._items[key], key in self._apart_s
+            self._writing = key
             try:
                 await self._calls.call(lambda item=item: self._write(item))  # type: ignore[misc]
             except Exception as error:  # noqa: BLE001  # whatever it is: it is shown, and tried again
+                if not bears_to_wait:
+                    self._apart_s.pop(key, None)  # nor does what has replaced it: it says the same, and more
                 self._fails(key, error)
                 continue
+            finally:
+                self._writing = None
             if self._items[key] is item:
                 del self._items[key]
                 self._apart_s.pop(key, None)
@@ -123,13 +129,18 @@ class Outbox(Generic[Item]):
         """What is to be written next, and for how long it must wait yet."""
         now_s = asyncio.get_running_loop().time()
         keys = self._items if self._independent else (next(iter(self._items)),)
-        due = {key: max(self._due_s(key) - now_s, 0.0) for key in keys}
-        key = min(due, key=due.__getitem__)
-        return key, due[key]
+        waits = {key: self._wait_s(key, now_s) for key in keys}
+        key = min(waits, key=waits.__getitem__)
+        return key, waits[key]
 
-    def _due_s(self, key: Hashable) -> float:
-        apart_s = self._written_s.get(key, 0.0) + self._apart_s[key] if key in self._apart_s else 0.0
-        return max(apart_s, self._delays[key].due_s if key in self._delays else 0.0)
+    def _wait_s(self, key: Hashable, now_s: float) -> float:
+        """Below 0 for what should have been written already: that goes before what has just come."""
+        waits = []
+        if key in self._apart_s and key in self._written_s:
+            waits.append(self._written_s[key] + self._apart_s[key] - now_s)
+        if key in self._delays:
+            waits.append(self._delays[key].due_s - now_s)
+        return max(waits, default=0.0)
 
     async def _rest(self, wait_s: float) -> None:
         """Until the next try is due, or something has come that need not wait for it."""

@@ -38,6 +38,7 @@ from server.stop_signals import StopSignals
 
 log = logging.getLogger("roost.control")
 
+NICENESS: Final = 5  # where cores are short, a decision takes a little longer, and traffic does not
 HTTP_STOP_S: Final = 1  # for answers in flight: a client that does not read its own holds up no end
 
 
@@ -86,6 +87,7 @@ async def control(spec: ControlSpec) -> None:
     while not http.started and not serving.done():
         await asyncio.sleep(0.005)
     plane.words[PLANE_CONTROL_READY] = os.getpid()
+    _give_way()  # only now: until it has started, nobody takes a bad canary home
     tasks = (serving, answering, driving, looking, watching, telling, posting, stopping)
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
 
@@ -109,6 +111,13 @@ async def control(spec: ControlSpec) -> None:
         if isinstance(ended, Exception):
             raise ended
     await serving
+
+
+def _give_way() -> None:
+    """Every thread there is, and those that these will begin."""
+    for thread in map(int, os.listdir("/proc/self/task")):
+        with contextlib.suppress(ProcessLookupError):
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS)
 
 
 def _say_in_one_line(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -1,9 +1,9 @@
 """What the registry is told of a model: aliases, the rollout document, the journal's head.
 
-Written through an outbox, the state after each decision and the head after each line of the journal; blocks. Always: it
-says what the newest state says, however often it was down in between; the document has a revision only once the aliases
-follow it; what other servers of the fleet put in quarantine stays in it, unless it was released here. A journal's head
-only moves forward: where it stands beyond what the file has, the file was cut off.
+Written through an outbox, after decisions and lines of the journal: the newest state and the newest head; blocks.
+Always: it says what the newest state says, however often it was down in between; the document has a revision only once
+the aliases follow it; what other servers of the fleet put in quarantine stays in it, unless it was released here. A
+journal's head only moves forward: where it stands beyond what the file has, the file was cut off.
 """
 
 from __future__ import annotations
@@ -75,11 +75,6 @@ def project(registry: Registry, kept: KeptState) -> None:
             _remove(registry, model.name, alias)
     # Last: a start takes the document's revision for what the aliases say (server/cli/pinning.py).
     registry.set_model_tag(model.name, TAG, document.to_text())
-
-
-def is_of_weights_only(before: ModelState, after: ModelState) -> bool:
-    """True where aliases and quarantine stay as they are: a start finds what it needs, though it was not told."""
-    return _aliases(before) == _aliases(after) and before.quarantine == after.quarantine
 
 
 def fleets_quarantine(tags: Mapping[str, str], kept: KeptState) -> Mapping[str, str]:

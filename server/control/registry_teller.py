@@ -1,4 +1,4 @@
-"""What is told the registry, and when: each model's newest state, and the journal's head behind each of its lines.
+"""What is told the registry, and when: each model's newest state, and the journal's head once it has another line.
 
 Used by the driver; `registry_projection` knows how either is written. Always: deciding waits for none of it, and a
 model that the registry refuses holds up no other. While weights are moved again and again, it hears of them once a
@@ -16,7 +16,7 @@ from server.control.outbox import Outbox
 from server.control.registry_projection import Anchor, anchor, project
 from server.control.state_folder import KeptState
 
-APART_S: Final = 1.0  # of what is told to keep up only: a start needs none of it
+APART_S: Final = 1.0  # of weights, which a start does not take from the registry
 
 
 class RegistryTeller:
@@ -42,20 +42,23 @@ class RegistryTeller:
         )
 
     def tell(self, kept: KeptState, *, at_once: bool) -> None:
-        """The newest state of a model replaces one that waits. at_once: what the next start begins with is another."""
+        """The newest state of a model replaces one that waits. at_once: False for weights alone."""
         self.box.put(kept.model.name, kept, apart_s=0.0 if at_once else APART_S)
 
-    def anchor(self, model: str) -> None:
-        """The journal's head, once a line about this model is on disk: at its model, or at one that is there."""
+    def anchor(self, model: str, *, at_once: bool) -> None:
+        """The journal's head, once a line about this model is on disk: at its model, or at one that is there.
+
+        at_once: False for a line of weights alone.
+        """
         mark = self._keeper.mark
         if self._models and mark is not None:
             name = model if model in self._models else self._models[0]
-            self.box.put(("journal", name), Anchor(name, mark), apart_s=APART_S)
+            self.box.put(("journal", name), Anchor(name, mark), apart_s=0.0 if at_once else APART_S)
 
     def anchor_everywhere(self) -> None:
         """Each model's may tell that the file was cut off."""
         for name in self._models:
-            self.anchor(name)
+            self.anchor(name, at_once=True)
 
     def _write(self, item: KeptState | Anchor) -> None:
         """In a thread."""

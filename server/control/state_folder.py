@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,7 +36,7 @@ class KeptState:
     """released: digests that were let out of quarantine here, whatever the registry's document still says.
 
     untold: something was decided here that the registry has not been told of, as far as this server knows.
-    untold_revision: the last such decision that was of more than weights; 0: none.
+    untold_revision: the last such decision, where one at least was of more than weights; 0: none was.
     """
 
     model: ModelState
@@ -64,7 +64,8 @@ class StateFolder:
         ]
         # What is served first: between the two, the next start would follow an alias that is behind.
         encoded, path = _encode(served), self.path / SERVED
-        if encoded != self._served or not path.exists():
+        if encoded != self._served or _content(path) != encoded:
+            self._served = b""  # as long as it is not known to have reached the disk
             place_file(path, encoded)
             self._served = encoded
         place_file(self.path / STATES, _encode({"format": FORMAT, "models": documents}))
@@ -76,7 +77,10 @@ class StateFolder:
             return {}
         try:
             kept = [_kept(one) for one in document["models"]]
-        except (KeyError, TypeError, ValueError) as error:
+            # Written before this file: where the server ended between the two, the registry lacks what that one says.
+            served = self._read(SERVED) or {}
+            kept = [_as_untold_as(one, served.get(one.model.name) or {}) for one in kept]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             log.warning("%s is damaged, and is left out", STATES, extra={"fields": {"reason": str(error)}})
             return {}
         return {one.model.name: one for one in kept}
@@ -114,6 +118,18 @@ def _kept(document: Mapping[str, Any]) -> KeptState:
     """Raises KeyError, TypeError, ValueError. What is untold may have been of more than weights."""
     model, untold = read_state(document["state"]), bool(document.get("untold", False))
     return KeptState(model, frozenset(map(str, document["released"])), untold, model.revision if untold else 0)
+
+
+def _as_untold_as(kept: KeptState, served: Mapping[str, Any]) -> KeptState:
+    revision = int(served.get("untold", 0))
+    return replace(kept, untold=True, untold_revision=revision) if revision > kept.model.revision else kept
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def _served(kept: KeptState, stable: Artifact) -> dict[str, Any]:

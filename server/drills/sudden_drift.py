@@ -143,12 +143,12 @@ def _wait_for_the_alarm(walk: Walk, follower: Follower, shifted_s: float) -> Arr
 
     alarm = follower.wait(of_the_inputs, left_s + SHOWS_WITHIN_S)
     if alarm is None:
-        walk.expect("a `drift` event of the inputs comes with the minute's end", False, "none came")
+        walk.expect("a `drift` event of the inputs comes with the end of a whole shifted minute", False, "none came")
         return None
     walk.report.to_detect_s = alarm.seen_s - shifted_s
     walk.moment(f"Detected: {alarm.event['text']}", alarm.event["at_utc"])
     walk.expect(
-        "a `drift` event of the inputs comes with the minute's end", True, f"{walk.report.to_detect_s:.1f} s later"
+        "a `drift` event of the inputs comes with the end of a whole shifted minute", True, f"{walk.report.to_detect_s:.1f} s later"
     )
     return alarm
 

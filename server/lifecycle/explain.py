@@ -9,6 +9,9 @@ from server.lifecycle.decisions import HOME, STAYS
 from server.lifecycle.plan import PPM, Promotion
 from server.lifecycle.state import ModelState
 
+WEIGHT_KINDS: Final = frozenset({"advanced", "weight_set"})
+"""Of decisions that give a canary another weight, and change nothing else: neither aliases nor quarantine."""
+
 KINDS: Final[Mapping[str, str]] = {
     "canary_deployed": "version {canary} was deployed as a canary, and waits to be loaded",
     "canary_started": "version {canary} took {weight} of the traffic as a canary",

@@ -211,11 +211,11 @@ class RecordedFiles:
         arrow, block = self._arrow, _joined(pending.blocks)
         buckets = np.zeros(pending.rows, dtype=np.uint8)
         buckets_of(block.keyed, block.hashes, buckets)
-        places = _column(arrow, block.answerers)
-        names = [_texts(arrow, texts).take(places) for texts in zip(*pending.answerers, strict=True)]
+        places = block.answerers.tolist()
+        names = [_texts(arrow, texts, places) for texts in zip(*pending.answerers, strict=True)]
         columns = {
-            TIME: _column(arrow, block.times_us).cast(arrow.timestamp("us", tz="UTC")),
-            KEY_BUCKET: _column(arrow, buckets, block.keyed != 0),
+            TIME: _column(arrow, block.times_us, kind=arrow.timestamp("us", tz="UTC")),
+            KEY_BUCKET: _column(arrow, buckets, known=block.keyed != 0),
             **dict(zip((VERSION, DIGEST, VARIANT), names, strict=True)),
             **{name: _column(arrow, values) for name, values in pending.layout.columns(block.arrays)},
         }
@@ -223,21 +223,22 @@ class RecordedFiles:
         return table.replace_schema_metadata({METADATA_KEY: pending.layout.recording.to_bytes()})
 
 
-# Not with `arrow.array` and `arrow.table`, which look for pandas: to import that holds the GIL, and so the worker's
-# loop, for a quarter of a second.
-def _column(arrow: Any, values: Array, known: npt.NDArray[np.bool_] | None = None) -> Any:
-    """Arrow's array of [n] numbers or booleans. known: bool[n], False where it has none."""
+# Not with `arrow.array` and `arrow.table`, which look for pandas, nor with `cast` and `take`, which want its compute
+# functions: to import them holds the GIL, and so the worker's loop, for a quarter of a second.
+def _column(arrow: Any, values: Array, *, known: npt.NDArray[np.bool_] | None = None, kind: Any = None) -> Any:
+    """Arrow's array of [n] numbers or booleans. known: bool[n], False where it has none. kind: other than numpy's."""
     data = np.packbits(values, bitorder="little") if values.dtype == np.bool_ else np.ascontiguousarray(values)
     validity = None if known is None else arrow.py_buffer(np.packbits(known, bitorder="little"))
-    kind = arrow.from_numpy_dtype(values.dtype)
+    kind = arrow.from_numpy_dtype(values.dtype) if kind is None else kind
     return arrow.Array.from_buffers(kind, len(values), [validity, arrow.py_buffer(data)])
 
 
-def _texts(arrow: Any, texts: tuple[str, ...]) -> Any:
-    """Arrow's array of them."""
+def _texts(arrow: Any, texts: tuple[str, ...], places: list[int]) -> Any:
+    """Arrow's array of the texts at these places."""
     encoded = [text.encode() for text in texts]
-    offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
-    return arrow.StringArray.from_buffers(len(texts), arrow.py_buffer(offsets), arrow.py_buffer(b"".join(encoded)))
+    chosen = [encoded[place] for place in places]
+    offsets = np.cumsum([0, *map(len, chosen)], dtype=np.int32)
+    return arrow.StringArray.from_buffers(len(chosen), arrow.py_buffer(offsets), arrow.py_buffer(b"".join(chosen)))
 
 
 class _File(NamedTuple):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from native.plane.decisions import DecisionRing
 from native.plane.routing import SEAT_STATE_LOADING
 from native.plane.seats import WorkerSeats
 from protos.roost.v1 import admin_pb2
@@ -49,6 +50,18 @@ async def test_it_takes_the_canary_out_and_the_next_control_process_writes_it_do
         entry = JournalFile(tmp_path / "state").lines()[-1].entry
         assert (entry["kind"], entry["operator"], entry["reason"]) == ("rolled_back", "ada", "it hurts")
         assert "break_glass" in entry["evidence"]
+
+
+async def test_decisions_of_another_build_are_said_to_be_so(
+    tmp_path: Path, digests: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plane = new_plane()
+    monkeypatch.setattr("server.control.break_glass._plane_of", lambda *_: Path(f"/proc/{os.getpid()}/fd/{plane.fd}"))
+    async with serving(settings_of(tmp_path), plane, digests[0]):
+        pass
+    DecisionRing(plane).append("as another build writes them")
+    with pytest.raises(GlassHolds, match="Run the `roost` of the build that serves"):
+        roll_back_locally(os.getpid(), "", "ada", "it hurts")
 
 
 async def test_it_goes_back_to_the_last_safe_version_only_where_every_worker_has_it(

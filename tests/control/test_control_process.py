@@ -22,8 +22,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from native.plane.layout import PLANE_CONTROL_READY, Plane, WorkerState
 from server.cli.children import CONTROL_COMMAND, Child
 from server.cli.sockets import held_port, listening_socket, port_of
-from server.control.__main__ import NICENESS
 from server.control.http_connection import WAIT_S
+from server.control.process import NICENESS
 from server.processes import ControlSpec
 from server.settings import Settings
 
@@ -149,9 +149,13 @@ def test_neither_scipy_nor_a_runtime_for_models_is_loaded(running: Running) -> N
 
 def test_it_gives_way_to_workers_with_all_its_threads(running: Running) -> None:
     own = os.getpriority(os.PRIO_PROCESS, 0)
-    threads = [int(path.name) for path in Path(f"/proc/{running.process.pid}/task").iterdir()]
-    assert len(threads) > 3
-    assert {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads} == {min(own + NICENESS, 19)}
+    tasks = Path(f"/proc/{running.process.pid}/task")
+    wait_until(lambda: {nice_of(task) for task in tasks.iterdir()} == {min(own + NICENESS, 19)})
+    assert len(list(tasks.iterdir())) > 3
+
+
+def nice_of(task: Path) -> int:
+    return os.getpriority(os.PRIO_PROCESS, int(task.name))
 
 
 def test_it_ends_with_exit_code_0_on_sigterm(running: Running) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -160,6 +161,60 @@ async def test_what_bears_to_wait_is_written_once_for_many_and_what_does_not_at_
     assert far.written[-1] == "m6"
     assert await outbox.drained(5), "at the end nothing waits for newer items"
     assert far.written[-1] == "m7"
+    await stop(task)
+
+
+async def test_what_comes_while_an_urgent_item_is_written_waits_and_does_not_where_that_fails() -> None:
+    written, go, fail = [], threading.Event(), threading.Event()
+
+    def write(item: str) -> None:
+        go.wait(10)
+        go.clear()
+        if fail.is_set():
+            raise OSError("away")
+        written.append(item)
+
+    outbox: Outbox[str] = Outbox("registry", write, lambda _: None, independent=True)
+    task = await run_with(outbox)
+    outbox.put("m", "m0")
+    await asyncio.sleep(0.02)
+    outbox.put("m", "m1", apart_s=60)
+    go.set()
+    await until(lambda: written == ["m0"])
+    go.set()
+    await asyncio.sleep(0.05)
+    assert written == ["m0"]
+    outbox.put("m", "m2")
+    await until(lambda: written == ["m0", "m2"])
+    fail.set()
+    outbox.put("m", "m3")
+    await asyncio.sleep(0.02)
+    outbox.put("m", "m4", apart_s=60)
+    go.set()
+    await until(lambda: outbox.failure is not None)
+    fail.clear()
+    go.set()
+    await until(lambda: written == ["m0", "m2", "m4"])
+    await stop(task)
+
+
+async def test_a_key_that_comes_again_and_again_does_not_keep_another_from_being_tried_again() -> None:
+    refused = ["n"]
+    tries = []
+
+    def write(item: str) -> None:
+        tries.append(item)
+        if item in refused:
+            raise OSError("away")
+
+    outbox: Outbox[str] = Outbox("registry", write, lambda _: None, independent=True, longest_wait_s=0.05)
+    task = await run_with(outbox)
+    outbox.put("m", "m")
+    outbox.put("n", "n")
+    async with asyncio.timeout(10):
+        while tries.count("n") < 3:
+            outbox.put("m", "m")
+            await asyncio.sleep(0)
     await stop(task)
 
 

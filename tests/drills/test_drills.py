@@ -129,7 +129,7 @@ def test_the_glass_was_broken_and_the_journal_has_who_did_it(everything: Everyth
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("sudden-drift", "a `drift` event of the inputs comes with the minute's end"),
+        ("sudden-drift", "a `drift` event of the inputs comes with the end of a whole shifted minute"),
         ("bad-canary", "the canary goes home by itself"),
     ],
 )

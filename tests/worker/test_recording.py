@@ -241,17 +241,30 @@ def test_numbers_of_every_type_come_back(datatype: Datatype, tmp_path: Path) -> 
     assert found.column("x:0").type == pa.from_numpy_dtype(given.dtype)
 
 
-def test_no_file_imports_pandas_which_would_hold_up_the_loop(tmp_path: Path) -> None:
+def test_all_is_imported_before_the_thread_is_nicer_or_it_would_hold_up_the_loop(tmp_path: Path) -> None:
     script = f"""
-        import sys
+        import os, sys, threading
         from pathlib import Path
         from tests.worker.test_recording import recorder_in
-        assert "pandas" not in sys.modules, "imported by the test itself"
+        from server.worker.recording import NICENESS
         recorder, _, model = recorder_in(Path({str(tmp_path)!r}))
+        assert "pandas" not in sys.modules, "imported by the test itself"
+        nice, modules = [], []
+        def noted(step):
+            def call(*arguments):
+                nice.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+                done = step(*arguments)
+                modules.append(set(sys.modules))
+                return done
+            return call
+        files = recorder._files
+        files.begin, files._write = noted(files.begin), noted(files._write)
         recorder.offer(model, 0, 0, 4)
         recorder.start()
         recorder.close()
-        assert "pandas" not in sys.modules
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        assert nice == [own, min(own + NICENESS, 19)], nice
+        assert modules[0] == modules[1], modules[1] - modules[0]
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=Path(__file__).parents[2], check=True)
     assert pq.read_table(tmp_path / "m").num_rows == 4
