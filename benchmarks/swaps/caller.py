@@ -11,6 +11,7 @@ import gc
 import os
 import select
 import struct
+import sys
 import threading
 import time
 from collections import Counter
@@ -23,6 +24,7 @@ import numpy.typing as npt
 
 from benchmarks.swaps import wire
 from benchmarks.swaps.connection import Connection, frame, good_trailers, headers_of, template_of
+from server.worker.scheduling import URGENT_SLICE_NS, schedule_thread
 
 TICK_S = 0.001
 STREAMS_MAX = 900  # of a connection at once; servers allow 1,024
@@ -31,6 +33,7 @@ LOG_MAX = 8_000_000
 FAILURES_MAX = 4096
 RECONNECT_S = 0.02
 SETTLE_S = 10.0
+SWITCH_INTERVAL_S = 0.0001
 NS = 1_000_000_000
 
 
@@ -89,6 +92,7 @@ class Caller:
         self._good = np.zeros(0, np.uint8)
         self._sent = self._lost = 0
         self._pace = Pace()
+        self._usual_interval_s = sys.getswitchinterval()
         self._ended = threading.Event()
         self._forgotten = threading.Event()
         self._forgotten.set()
@@ -96,8 +100,12 @@ class Caller:
         self._problem: Exception | None = None
 
     def __enter__(self) -> Caller:
+        # What this process does beside must not be taken for the server's: a full collection is 60 ms, and a thread
+        # that wants the interpreter waits 5 ms for one that is busy.
         gc.collect()
-        gc.freeze()  # or the load stands still for 60 ms now and then, and takes it for the server's
+        gc.freeze()
+        self._usual_interval_s = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         self._good = good_trailers(self._connections[0], self._template)
         for connection in self._connections:
             connection.open()
@@ -111,6 +119,8 @@ class Caller:
         self._thread.join()
         for connection in self._connections:
             connection.close()
+        sys.setswitchinterval(self._usual_interval_s)
+        gc.unfreeze()
         if self._problem is not None and error is None:
             raise self._problem
 
@@ -202,6 +212,7 @@ class Caller:
     # --- In its thread -----------------------------------------------------------------------------------------------
     def _run(self) -> None:
         try:
+            schedule_thread(URGENT_SLICE_NS)
             if self._core is not None:
                 _pin_this_thread(self._core)
             while not self._ended.is_set():
