@@ -148,8 +148,9 @@ def _wait_for_the_alarm(walk: Walk, follower: Follower, shifted_s: float) -> Arr
     walk.report.to_detect_s = alarm.seen_s - shifted_s
     walk.moment(f"Detected: {alarm.event['text']}", alarm.event["at_utc"])
     walk.expect(
-        "a `drift` event of the inputs comes with the end of a whole shifted minute", True, f"{walk.report.to_detect_s:.1f} s later"
-    )
+        "a `drift` event of the inputs comes with the end of a whole shifted minute", True,
+        f"{walk.report.to_detect_s:.1f} s later",
+    )  # fmt: skip
     return alarm
 
 
