@@ -40,7 +40,7 @@ from server.control.state_document import decision_document
 from server.control.state_folder import KeptState, StateFolder
 from server.lifecycle.actions import Action, Journal, Load, ProjectRegistry, StoreRoute, Unload
 from server.lifecycle.events import Event, Incident, Judged, Promote, Request, Tick
-from server.lifecycle.explain import WEIGHT_KINDS, told, why_not_serving
+from server.lifecycle.explain import is_of_weights, sentence, why_not_serving
 from server.lifecycle.journal import Line
 from server.lifecycle.refusal import Refused, StaleRevision, Why
 from server.lifecycle.state import Artifact, ModelState
@@ -239,7 +239,7 @@ class Driver:
                 case Journal():
                     self._write(_signed(action.entry, request))
                 case ProjectRegistry():
-                    self._tell_registry(served, at_once=not _is_of_weights(self.last_entries[name]))
+                    self._tell_registry(served, at_once=not is_of_weights(self.last_entries[name]))
                 case Load():
                     self.loads.begin(served.index, served.name, action.artifact)
                 case Unload():
@@ -264,9 +264,9 @@ class Driver:
         if kept.model.canary is None:
             self.looks.pop(served.name, None)
         self.decisions_counted[served.name, str(entry["kind"])] += 1
-        sentence = _sentence(entry)
-        log.info("%s", sentence, extra={"fields": {"model": served.name, "revision": kept.model.revision}})
-        self.events.append("decision", sentence, model=served.name, detail=entry)
+        said = sentence(entry)
+        log.info("%s", said, extra={"fields": {"model": served.name, "revision": kept.model.revision}})
+        self.events.append("decision", said, model=served.name, detail=entry)
 
     def _route(self, served: Served, model: ModelState) -> Route:
         return self.publisher.next_route(served.index, wanted_route(self.seating, served.index, model))
@@ -280,7 +280,7 @@ class Driver:
         self._entries.append(entry)
         del self._entries[:-LINES_KEPT]
         if entry.get("kind") in NOTES:
-            self.events.append("note", _sentence(entry), model=str(entry.get("model")), detail=entry)
+            self.events.append("note", sentence(entry), model=str(entry.get("model")), detail=entry)
 
     def _tell_registry(self, served: Served, *, at_once: bool = True) -> None:
         """Kept as untold until it is: the next start of the server would follow the alias that stands there."""
@@ -307,7 +307,7 @@ class Driver:
 
     def _on_disk(self, entry: Mapping[str, Any]) -> None:
         self._tell_hold()
-        self.registry.anchor(str(entry.get("model")), at_once=not _is_of_weights(entry))
+        self.registry.anchor(str(entry.get("model")), at_once=not is_of_weights(entry))
 
     def _found_again(self, lines: tuple[Line, ...]) -> None:
         """The journal could not be read at the start, or was cut off, and is whole now: what it has is known again."""
@@ -366,7 +366,7 @@ class Driver:
         self.publisher.publish(routes, texts, urgent=True)
         for entry in entries:
             self.last_entries[str(entry["model"])] = entry
-            self.events.append("decision", _sentence(entry), model=str(entry["model"]), detail=entry)
+            self.events.append("decision", sentence(entry), model=str(entry["model"]), detail=entry)
             self._write(entry)
         for served in self.models.values():
             if self._kept[served.name].untold:
@@ -393,12 +393,3 @@ class Driver:
 
 def _signed(entry: Mapping[str, Any], request: str) -> Mapping[str, Any]:
     return {**entry, "request": request} if request and entry.get("request_id") else entry
-
-
-def _is_of_weights(entry: Mapping[str, Any]) -> bool:
-    return entry.get("kind") in WEIGHT_KINDS
-
-
-def _sentence(entry: Mapping[str, Any]) -> str:
-    """As `told`, for where the time is told beside it."""
-    return told(entry).removeprefix(f"{entry.get('at_utc')}: ")

@@ -40,6 +40,16 @@ KINDS: Final[Mapping[str, str]] = {
 }
 
 
+def is_of_weights(entry: Mapping[str, Any]) -> bool:
+    """True where an entry of the journal gives a canary another weight, and nothing else."""
+    return entry.get("kind") in WEIGHT_KINDS
+
+
+def sentence(entry: Mapping[str, Any]) -> str:
+    """As `told`, for where the time is told beside it."""
+    return told(entry).removeprefix(f"{entry.get('at_utc')}: ")
+
+
 def told(entry: Mapping[str, Any]) -> str:
     """An entry of the journal as a sentence."""
     before, after = entry.get("from", {}), entry.get("to", {})
