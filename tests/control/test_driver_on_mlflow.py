@@ -70,6 +70,7 @@ async def test_decisions_are_told_to_mlflow_and_made_up_for_after_it_was_away(tm
         await server.until(lambda: server.driver.registry.box.failure is not None)
         database.unlink(missing_ok=True)
         (tmp_path / "away.db").rename(database)
+        assert await server.driver.keeper.box.drained(30)  # what it has written is told the registry
         assert await server.driver.registry.box.drained(30)
         assert aliases() == {"stable": 2, "last_safe": 1}
         assert registry.model_tags(NAME)[JOURNAL_TAG].partition(":")[0] in ("3", "4")
