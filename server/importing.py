@@ -7,8 +7,11 @@ there once it has been imported stays, and no later collection looks at it again
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from server.scheduling import give_way
 
 
 @contextmanager
@@ -23,3 +26,24 @@ def without_collections() -> Iterator[None]:
         gc.freeze()
         if was_enabled:
             gc.enable()
+
+
+def import_unhurried(import_all: Callable[[], None]) -> None:
+    """Imports only with what nobody else wants of the processor. Raises what `import_all` does.
+
+    In a thread that ends with it, since a thread that has made itself nicer stays so.
+    """
+    problems: list[BaseException] = []
+
+    def import_nicely() -> None:
+        give_way(threading.get_native_id())
+        try:
+            import_all()
+        except BaseException as problem:  # noqa: BLE001  # it is the caller's
+            problems.append(problem)
+
+    thread = threading.Thread(target=import_nicely, name="roost-importing")
+    thread.start()
+    thread.join()
+    if problems:
+        raise problems[0]

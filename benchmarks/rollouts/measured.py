@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.machine import LOAD_CORE, SERVER_CORE
 from benchmarks.rollouts.canaries import STEPS_ENDLESS, SWELLING_MIB, failing, looping, not_a_number, swelling
 from benchmarks.rollouts.world import KEYS, World
 from benchmarks.swaps.caller import Caller, Mark
@@ -101,10 +102,10 @@ def rollouts(versions: Versions, stories: tuple[Story, ...], said: Callable[[str
     """Each story's outcome, as it ends."""
     versions.push(scaled(1), 1, ("stable",))
     with (
-        roost(versions, workers=WORKERS, settings=SETTINGS) as server,
+        roost(versions, workers=WORKERS, core=SERVER_CORE, settings=SETTINGS) as server,
         Operator(server.ready["admin"]) as operator,
     ):
-        world = World(versions, server, operator, plane_of(server.process.pid))
+        world = World(versions, server, operator, plane_of(server.process.pid), load_core=LOAD_CORE)
         for number, story in enumerate(stories):
             said(f"{story.name}: {number + 1} of {len(stories)}")
             yield _rollout(world, story)
@@ -178,7 +179,7 @@ def _run_out(world: World, story: Story, caller: Caller, canary: int) -> tuple[M
 
 
 def _decided_ns(world: World) -> int:
-    world.until(lambda: world.route.canary is None, "a decision", VERDICT_S_MAX, every_s=0.0005)
+    world.until(lambda: world.route.canary is None, "a decision", VERDICT_S_MAX, every_s=0.002)
     return time.monotonic_ns()
 
 

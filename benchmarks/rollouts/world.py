@@ -33,13 +33,14 @@ WAIT_S = 60.0
 
 @dataclass
 class World:
-    """One server with two workers, its registry, and an operator."""
+    """One server with two workers, its registry, and an operator. load_core: of whoever calls; None for any."""
 
     versions: Versions
     server: Served
     operator: Operator
     plane: Plane
     promoted: set[int] = field(default_factory=set)
+    load_core: int | None = None
 
     @property
     def state(self) -> Path:
@@ -55,7 +56,8 @@ class World:
         return "" if ref is None else SeatTable(self.plane).read()[ref.seat].digest
 
     def caller(self, keys: int = KEYS, seed: int = 1) -> Caller:
-        return Caller(self.server.target, self.versions.factors, keys=keys, seed=seed, connections=4)
+        target, core = self.server.target, self.load_core
+        return Caller(target, self.versions.factors, keys=keys, seed=seed, connections=4, core=core)
 
     def push(self, model_bytes: bytes, factor: int) -> int:
         return self.versions.push(model_bytes, factor)
@@ -83,7 +85,7 @@ class World:
             crashed = next((index for index in range(self.plane.workers) if self._crash(index, seat.seat)), -1)
             return crashed >= 0
 
-        self.until(crash_one, "a worker runs the canary", every_s=0.0)
+        self.until(crash_one, "a worker runs the canary", every_s=0.002)
         header = self.plane.block(crashed).header
         self.until(lambda: header[HEADER_CRASH_SEAT] == seat.seat + 1, "the parent names who it was")
         return crashed

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from benchmarks.swaps import wire
 from benchmarks.swaps.connection import Connection, frame, good_trailers, headers_of, template_of
-from server.worker.scheduling import URGENT_SLICE_NS, schedule_thread
+from server.scheduling import URGENT_SLICE_NS, schedule_thread
 
 TICK_S = 0.001
 STREAMS_MAX = 900  # of a connection at once; servers allow 1,024

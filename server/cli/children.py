@@ -6,6 +6,7 @@ Always: a child dies with the parent (SIGKILL), takes no signal of the terminal,
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -32,7 +33,14 @@ Child = subprocess.Popen[bytes]
 
 def start_child(command: Sequence[str], spec: BaseModel | None, descriptors: Sequence[int]) -> Child:
     """Starts `command` and hands it `spec` as JSON. Only `descriptors` and the standard streams are inherited."""
-    child = subprocess.Popen(
+    child = begin_child(command, descriptors)
+    tell_child(child, spec)
+    return child
+
+
+def begin_child(command: Sequence[str], descriptors: Sequence[int]) -> Child:
+    """Starts `command`, which waits for `tell_child`."""
+    return subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
         pass_fds=tuple(descriptors),
@@ -40,14 +48,14 @@ def start_child(command: Sequence[str], spec: BaseModel | None, descriptors: Seq
         preexec_fn=_die_with(os.getpid()),
         env=_environment(),
     )
+
+
+def tell_child(child: Child, spec: BaseModel | None) -> None:
+    """Hands `spec` over as JSON. A child that has ended is told nothing: its exit code says why."""
     assert child.stdin is not None
-    try:
-        with child.stdin as pipe:
-            if spec is not None:
-                pipe.write(spec.model_dump_json().encode())
-    except BrokenPipeError:
-        pass  # it ended before it read: its exit code says why, and the parent waits for that
-    return child
+    with contextlib.suppress(BrokenPipeError), child.stdin as pipe:
+        if spec is not None:
+            pipe.write(spec.model_dump_json().encode())
 
 
 def _die_with(parent_pid: int) -> Callable[[], None]:

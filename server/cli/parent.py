@@ -58,6 +58,7 @@ from server.cli.backoff import SECOND_NS, START_FAILURES_MAX, Restarts
 from server.cli.children import CONTROL_COMMAND, WARM_COMMAND, WORKER_COMMAND, Child, start_child
 from server.cli.doors import Doors
 from server.cli.ready_file import write_ready_file
+from server.cli.standby import Standby
 from server.processes import EXIT_HUNG, EXIT_OK, EXIT_REFUSED, ControlSpec, ModelPin, WorkerSpec
 from server.settings import Settings
 
@@ -124,6 +125,9 @@ class Parent:
         self._plane = Plane.create(settings.server.workers)
         self._control = Place("control", None)
         self._workers = [Place(f"worker {index}", index) for index in range(settings.server.workers)]
+        self._standby = (
+            Standby(commands.worker, doors.listener, self._inherited) if settings.server.standby else None
+        )
         self._was_ready = False
         self._killed_ns: dict[tuple[int, int], int] = {}  # (seat, generation) that was on trial: when, last
         self._warming: Child | None = None
@@ -189,6 +193,8 @@ class Parent:
         for place in self._places():
             if place.child is None and place.restarts.due_ns <= now_ns:
                 self._start(place)
+        if self._standby is not None:
+            self._standby.begin_due()
 
     def _start(self, place: Place) -> None:
         place.generation += 1
@@ -214,8 +220,14 @@ class Parent:
             header[HEADER_STATE] = WorkerState.STARTING
             header[HEADER_RESTARTS] = place.generation - 1
             spec = self._worker_spec(place.index, place.generation)
-            inherited = (self._plane.fd,) if spec.listen_fd is None else (self._plane.fd, spec.listen_fd)
-            place.child = start_child(self._commands.worker, spec, inherited)
+            stood_by = self._standby.take(spec) if self._standby is not None else None
+            place.child = stood_by or start_child(self._commands.worker, spec, self._inherited)
+
+    @property
+    def _inherited(self) -> tuple[int, ...]:
+        """By workers."""
+        fast = self._doors.listener == "fast"
+        return (self._plane.fd, self._doors.listen.fileno()) if fast else (self._plane.fd,)
 
     def _control_spec(self) -> BaseModel:
         return ControlSpec(
@@ -241,6 +253,8 @@ class Parent:
         )
 
     def _reap(self) -> None:
+        if self._standby is not None:
+            self._standby.reap()
         for place in self._places():
             if place.child is not None and (code := place.child.poll()) is not None:
                 self._ended(place, code)
@@ -314,6 +328,8 @@ class Parent:
         if len(pids) < len(self._workers):
             return  # one is dead already, and the loop will see it next
         self._was_ready = True
+        if self._standby is not None:
+            self._standby.server_is_ready()
         path = self._settings.server.ready_file
         if path is not None:
             self._write_ready_file(path, self._control.child.pid, pids)
@@ -345,6 +361,8 @@ class Parent:
 
     def _kill_all(self) -> None:
         """Leaves nobody behind, whatever went wrong before."""
+        if self._standby is not None:
+            self._standby.kill()
         for place in self._places():
             if place.child is not None and place.child.poll() is None:
                 place.child.kill()

@@ -1,46 +1,44 @@
 """`python -m server.worker`: one worker, told what to do by a WorkerSpec in JSON on standard input.
 
+With `--standby DESCRIPTOR LISTENER` it is the parent's standby: it imports all that a worker with this listener needs,
+in nobody's way, writes a byte to the descriptor, and is told which worker it is when one is missed.
 Exits 0 after a drain, EXIT_REFUSED with one line in the log where starting again would not help.
 """
 
 from __future__ import annotations
 
-import logging
+import os
 import sys
 
-from pydantic import ValidationError
-
-from native.cache import use_kernel_cache
-from native.compiler import import_numba_without_scipy
-from server.importing import without_collections
-from server.logs import start_logging
-from server.processes import EXIT_REFUSED, WorkerSpec
-
-log = logging.getLogger("roost.worker")
+from server.importing import import_unhurried, without_collections
 
 
 def main() -> int:
-    try:
-        spec = WorkerSpec.model_validate_json(sys.stdin.buffer.read())
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        print(f"standard input: {field or 'document'}: {first['msg']}. Workers are started by `roost serve`.",
-              file=sys.stderr)  # fmt: skip
-        return EXIT_REFUSED
-    start_logging(spec.settings.logs, f"worker {spec.index}")
+    if sys.argv[1:]:
+        _, descriptor, listener = sys.argv[1:]
+        import_unhurried(lambda: _import_all(listener))
+        with os.fdopen(int(descriptor), "wb") as ready:
+            ready.write(b"\n")
+    else:
+        _import_all()
+    from server.worker.starting import start
+
+    return start(sys.stdin.buffer.read())
+
+
+def _import_all(listener: str | None = None) -> None:
+    """listener: what only a worker with this one needs, too. Without it, that is left to when it is needed."""
     with without_collections():
+        from native.cache import use_kernel_cache
+        from native.compiler import import_numba_without_scipy
+
         import_numba_without_scipy()
         use_kernel_cache()
         # Kernel modules compile as they are imported: only now is the cache in place.
-        from server.worker.models.loading import ModelRefused
-        from server.worker.process import run
+        from server.worker.starting import import_for
 
-    try:
-        return run(spec)
-    except ModelRefused as refusal:
-        log.error("%s", refusal)
-        return EXIT_REFUSED
+        if listener is not None:
+            import_for(listener)
 
 
 if __name__ == "__main__":

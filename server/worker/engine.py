@@ -22,6 +22,7 @@ from native.route.follow import follow_routes
 from native.route.outcomes import count_call, evidence_of, publish_evidence
 from native.wire.directory import VARIANTS, ModelDirectory, WireModel, WireTensor
 from registry_client.tensors import TensorSpec
+from server.scheduling import URGENT_SLICE_NS
 from server.settings import BatchingSettings, TrialSettings
 from server.worker.alone import AloneRuns
 from server.worker.batcher import BatchLoop
@@ -33,7 +34,6 @@ from server.worker.models.table import ModelTable
 from server.worker.python_callers import Batcher
 from server.worker.routing import Routed, Wish
 from server.worker.runner import Runner
-from server.worker.scheduling import URGENT_SLICE_NS
 from server.worker.strain import Strain
 
 Words = npt.NDArray[np.int64]

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from native.plane.layout import HEADER_CONNECTIONS, Plane, WorkerState
 from server.processes import EXIT_HUNG, EXIT_OK, WorkerSpec
+from server.scheduling import URGENT_SLICE_NS, schedule_thread
 from server.stop_signals import StopSignals
 from server.version import VERSION
 from server.worker.engine import Engine
@@ -25,7 +26,6 @@ from server.worker.listeners.listener import Listener, make_listener, make_memor
 from server.worker.models.table import ModelTable
 from server.worker.publishing import Publisher
 from server.worker.recording import begin_recording
-from server.worker.scheduling import URGENT_SLICE_NS, schedule_thread
 from server.worker.seats import Seats, is_loading
 from server.worker.servicers.call import Serving
 from server.worker.servicers.health_board import HealthBoard

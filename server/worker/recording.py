@@ -26,10 +26,10 @@ from native.batch.memory import BatchMemory
 from native.plane.counters import RECORDED_DROPPED, RECORDED_LOST, RECORDED_WRITTEN
 from native.route.layout import ROLE_CANARY
 from registry_client.baseline.recording import recording_of
+from server.scheduling import USUAL_SLICE_NS, schedule_thread
 from server.settings import RecordSettings
 from server.worker.models.served import ServedModel
 from server.worker.recorded_files import Answerer, Layout, RecordedFiles
-from server.worker.scheduling import USUAL_SLICE_NS, schedule_thread
 
 log = logging.getLogger("roost.worker")
 

@@ -1,7 +1,7 @@
 """A worker that serves nothing, to try the parent with: reads its specification, reports through the plane, obeys.
 
 Its manners come from the environment: STAND_IN_EXIT (exit at once with this code), STAND_IN_DEAF (ignores SIGTERM),
-STAND_IN_HANGS_IN (at SIGUSR1 it says that this seat hangs, and gives up).
+STAND_IN_HANGS_IN (at SIGUSR1 it says that this seat hangs, and gives up), STAND_IN_UNREADY (as a standby it never is).
 It runs until SIGTERM, then drains for STAND_IN_DRAIN_S.
 """
 
@@ -21,6 +21,9 @@ from server.processes import EXIT_HUNG, WorkerSpec
 
 
 def main() -> int:
+    if sys.argv[1:] and "STAND_IN_UNREADY" not in os.environ:  # --standby DESCRIPTOR LISTENER
+        os.write(int(sys.argv[2]), b"\n")
+        print("stand-in: stands by", file=sys.stderr, flush=True)
     spec = WorkerSpec.model_validate_json(sys.stdin.buffer.read())
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1})
     block = Plane.attach(spec.plane_fd).block(spec.index)

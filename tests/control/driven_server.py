@@ -244,8 +244,8 @@ async def serving(
             await asyncio.gather(*tasks, return_exceptions=True)
             await server.stop(None)
             driver._lock.release()
-            # As the kernel lets go of a dead process's files: the next life would wait for this one's. In the thread that
-            # appends, behind what it was told to: that opens the file again where it is closed.
+            # As the kernel lets go of a dead process's files: the next life would wait for this one's. In the thread
+            # that appends, behind what it was told to: that opens the file again where it is closed.
             if driver.journal is not None:
                 await driver.keeper.box._calls.call(driver.journal.close)
             await asyncio.to_thread(drift._store.close, 1.0)

@@ -38,6 +38,13 @@ class Listener(Protocol):
         """Returns once every call in flight was answered, or was cut off after `grace_s`."""
 
 
+def modules_of(listener: str) -> tuple[str, ...]:
+    """What is imported for this listener, and for no other: that may lack its library."""
+    room = "server.worker.listeners"
+    fast = (f"{room}.fast_lane", f"{room}.lane_limits", "native.http2.lane")
+    return (f"{room}.grpcio",) if listener == "grpcio" else fast
+
+
 def make_memory(
     spec: WorkerSpec, directory: ModelDirectory, queues: Sequence[QueueBounds], counts: Words
 ) -> BatchMemory:

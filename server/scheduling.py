@@ -1,0 +1,73 @@
+"""Scheduling: which threads the system lets run first, where they share a core.
+
+Used by whoever begins a thread. A worker's loop and its stable's runs are short and urgent: they ask for a short time
+slice, which lets them interrupt a thread of longer slices as soon as they have something to do (Linux 6.12 and later;
+elsewhere it changes nothing). Canaries' runs and loads are as long as a stranger's model makes them: they keep the
+usual slice and are nicer. What can wait gives way altogether.
+Always: what a thread asks for holds for itself and the threads that it begins, until they ask for something else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import platform
+import threading
+from typing import Final
+
+# The shortest that Linux takes. A slice is how long a thread may go on once it runs, not how much it gets altogether.
+URGENT_SLICE_NS: Final = 100_000
+USUAL_SLICE_NS: Final = 0  # the system's own
+# The longest. It is also by when a thread that waits has to have had it: one that is as nice as can be is never due. A
+# thread of lower niceness must not ask for it: it would be due at times, and then go on for that long.
+PATIENT_SLICE_NS: Final = 100_000_000
+LAST_NICENESS: Final = 19
+SCHED_OTHER: Final = 0
+SCHED_SETATTR: Final = {"x86_64": 314, "aarch64": 274}
+
+
+class SchedAttr(ctypes.Structure):
+    """`struct sched_attr` of sched_setattr(2), in its first version. Runtime is the slice of an ordinary thread."""
+
+    _fields_ = [
+        ("size", ctypes.c_uint32),
+        ("policy", ctypes.c_uint32),
+        ("flags", ctypes.c_uint64),
+        ("nice", ctypes.c_int32),
+        ("priority", ctypes.c_uint32),
+        ("runtime", ctypes.c_uint64),
+        ("deadline", ctypes.c_uint64),
+        ("period", ctypes.c_uint64),
+    ]
+
+
+def schedule_thread(slice_ns: int, niceness: int = 0) -> None:
+    """Of the calling thread. niceness: added to what it has, which only ever rises without privileges.
+
+    Raises nothing: a system that knows no slices, or forbids them, serves all the same.
+    """
+    # Linux counts a thread as a process here.
+    thread = threading.get_native_id()
+    _schedule(thread, slice_ns, os.getpriority(os.PRIO_PROCESS, thread) + niceness)
+
+
+def give_way(thread: int) -> None:
+    """Leaves a thread, by its native id, only what no other wants of its core. It can't be taken back.
+
+    Linux looks at who is due when a thread wakes, and a few hundred times a second. Whoever has just run is not due for
+    a moment, and would wait behind a thread that never sleeps for the rest of a tick.
+    """
+    _schedule(thread, PATIENT_SLICE_NS, LAST_NICENESS)
+
+
+def _schedule(thread: int, slice_ns: int, niceness: int) -> None:
+    with contextlib.suppress(OSError):
+        if niceness != os.getpriority(os.PRIO_PROCESS, thread):
+            os.setpriority(os.PRIO_PROCESS, thread, niceness)
+        call = SCHED_SETATTR.get(platform.machine())
+        if call is None or os.sched_getscheduler(thread) != SCHED_OTHER:
+            return
+        nice = os.getpriority(os.PRIO_PROCESS, thread)  # a sum beyond the last is the last
+        wanted = SchedAttr(size=ctypes.sizeof(SchedAttr), policy=SCHED_OTHER, nice=nice, runtime=slice_ns)
+        ctypes.CDLL(None).syscall(call, thread, ctypes.byref(wanted), 0)
