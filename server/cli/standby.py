@@ -21,7 +21,7 @@ from server.processes import WorkerSpec
 log = logging.getLogger("roost.parent")
 
 OPTION: Final = "--standby"
-FIRST_AFTER_NS: Final = 10 * SECOND_NS
+BEGINS_AFTER_NS: Final = 10 * SECOND_NS  # once the server is ready, or a worker was replaced: both have enough to do
 
 
 class Standby:
@@ -37,8 +37,8 @@ class Standby:
         self._due_ns: int | None = None
 
     def server_is_ready(self) -> None:
-        """A start has other things to compute: the first one begins a while later."""
-        self._due_ns = time.monotonic_ns() + FIRST_AFTER_NS
+        """Before that, none begins."""
+        self._due_ns = time.monotonic_ns() + BEGINS_AFTER_NS
 
     def begin_due(self) -> None:
         """Starts one where there is none, unless the last one ended by itself a short while ago."""
@@ -66,6 +66,7 @@ class Standby:
         if child is None or child.poll() is not None or not self._is_ready():
             return None
         self._forget()
+        self._due_ns = time.monotonic_ns() + BEGINS_AFTER_NS
         tell_child(child, spec)
         return child
 

@@ -1,7 +1,7 @@
 """`roost serve` with the stand-in worker: takes the settings as JSON on standard input and runs the real parent.
 
 STAND_IN_WARM is a Python program to run in place of the kernels' compilation; STAND_IN_STANDBY_S says how long after
-the server is ready a standby begins.
+the server is ready, or a worker was replaced, a standby begins.
 """
 
 import os
@@ -30,7 +30,7 @@ def main() -> int:
     warm = os.environ.get("STAND_IN_WARM")
     commands = Commands(worker=(*PYTHON, str(STAND_IN)), warm=(*PYTHON, "-c", warm) if warm else None)
     if "STAND_IN_STANDBY_S" in os.environ:
-        standby.FIRST_AFTER_NS = int(float(os.environ["STAND_IN_STANDBY_S"]) * 1000000000.0)
+        standby.BEGINS_AFTER_NS = int(float(os.environ["STAND_IN_STANDBY_S"]) * 1000000000.0)
     return Parent(settings, (), doors, commands).run()
 
 
