@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import TypeVar
 
-from server.scheduling import URGENT_SLICE_NS, USUAL_SLICE_NS, give_way, schedule_thread
+from server.scheduling import USUAL_SLICE_NS, give_way, schedule_thread
 from server.worker.strain import ThreadClock, ThreadTime
 
 T = TypeVar("T")
-
-BEAT_S: Final = 0.001  # a tick is 1 to 10 ms
 
 
 class Runner:
@@ -41,18 +38,7 @@ class Runner:
         usual niceness again, since one that was made nicer stays so, and begins as ever when all before it has ended.
         """
         give_way(self._native_id)
-        beat = threading.Thread(target=self._beat, args=(self._native_id,), name=f"{self._name}-beat", daemon=True)
-        beat.start()
         self._thread = self._new_thread(self._thread)
-
-    def _beat(self, last: int) -> None:
-        """As long as work goes on in the thread that is last: wakes, so that the system looks again at who is due.
-
-        A loop that is woken just after it has run is not due yet, and else would wait for the next tick.
-        """
-        schedule_thread(URGENT_SLICE_NS)
-        while self._native_id == last:
-            time.sleep(BEAT_S)
 
     def _new_thread(self, before: ThreadPoolExecutor | None) -> ThreadPoolExecutor:
         thread = ThreadPoolExecutor(1, self._name, initializer=self._begin, initargs=(before,))
