@@ -46,12 +46,16 @@ class Standby:
         if self._child is not None or self._due_ns is None or max(self._due_ns, self._restarts.due_ns) > now_ns:
             return
         self._restarts = self._restarts.started(now_ns)
-        self._told, tells = os.pipe()
-        os.set_blocking(self._told, False)
         try:
-            self._child = begin_child((*self._command, str(tells), self._listener), (*self._descriptors, tells))
+            self._begin()
         except (OSError, subprocess.SubprocessError) as error:  # no memory or no process to be had: try again later
             self._ended(str(error))
+
+    def _begin(self) -> None:
+        self._told, tells = os.pipe()
+        try:
+            os.set_blocking(self._told, False)
+            self._child = begin_child((*self._command, str(tells), self._listener), (*self._descriptors, tells))
         finally:
             os.close(tells)
 
@@ -93,5 +97,6 @@ class Standby:
 
     def _forget(self) -> None:
         self._child = None
-        os.close(self._told)
-        self._told = -1
+        if self._told >= 0:
+            os.close(self._told)
+            self._told = -1

@@ -27,16 +27,22 @@ class Runner:
         self._niceness, self._slice_ns = niceness, slice_ns
         self._clock: ThreadClock | None = None
         self._native_id = 0
+        self._gave_way = -1  # the native id of the thread that did last
         self._thread = self._new_thread(None)
 
     def time(self) -> ThreadTime | None:
         """What its thread had of the processor, and waited for; None where nobody tells, or it has not begun yet."""
         return None if self._clock is None else self._clock.read()
 
+    def own_time(self) -> ThreadTime | None:
+        """Like `time`; None while what runs has given way, too: that it waits is no sign of a machine that is short."""
+        return None if self._gave_way == self._native_id else self.time()
+
     def give_way(self) -> None:
         """What runs now has, from now on, what no other thread wants. What is started from now on has a thread of the
         usual niceness again, since one that was made nicer stays so, and begins as ever when all before it has ended.
         """
+        self._gave_way = self._native_id
         give_way(self._native_id)
         self._thread = self._new_thread(self._thread)
 

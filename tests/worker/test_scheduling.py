@@ -156,9 +156,11 @@ def test_what_runs_gives_way_and_what_comes_next_has_a_thread_as_it_was_and_wait
             later = runner.start(comes_next)
             await asyncio.sleep(0.05)
             assert order == []
+            assert runner.time() is not None
+            assert runner.own_time() is None, "its waiting tells nothing of the machine"
             going_on.set()
             found = [await hanging, await waiting, await later]
-            assert runner.time() is not None
+            assert runner.own_time() is not None
             return order, found
         finally:
             runner.close()
