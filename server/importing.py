@@ -36,7 +36,7 @@ def import_unhurried(import_all: Callable[[], None]) -> None:
     problems: list[BaseException] = []
 
     def import_nicely() -> None:
-        give_way(threading.get_native_id())
+        give_way()
         try:
             import_all()
         except BaseException as problem:  # noqa: BLE001  # it is the caller's

@@ -3,7 +3,7 @@
 Used by whoever begins a thread. A worker's loop and its stable's runs are short and urgent: they ask for a short time
 slice, which lets them interrupt a thread of longer slices as soon as they have something to do (Linux 6.12 and later;
 elsewhere it changes nothing). Canaries' runs and loads are as long as a stranger's model makes them: they keep the
-usual slice and are nicer. What can wait gives way altogether.
+usual slice and are nicer. What can wait for ever, in a process that serves nobody yet, gives way altogether.
 Always: what a thread asks for holds for itself and the threads that it begins, until they ask for something else.
 """
 
@@ -49,25 +49,20 @@ def schedule_thread(slice_ns: int, niceness: int = 0) -> None:
     """
     # Linux counts a thread as a process here.
     thread = threading.get_native_id()
-    _schedule(thread, slice_ns, os.getpriority(os.PRIO_PROCESS, thread) + niceness)
+    if niceness:
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + niceness)
+    call = SCHED_SETATTR.get(platform.machine())
+    if call is None or os.sched_getscheduler(0) != SCHED_OTHER:
+        return
+    nice = os.getpriority(os.PRIO_PROCESS, thread)  # a sum beyond the last is the last
+    wanted = SchedAttr(size=ctypes.sizeof(SchedAttr), policy=SCHED_OTHER, nice=nice, runtime=slice_ns)
+    ctypes.CDLL(None).syscall(call, 0, ctypes.byref(wanted), 0)
 
 
-def give_way(thread: int) -> None:
-    """Leaves a thread, by its native id, only what no other wants of its core. It can't be taken back.
+def give_way() -> None:
+    """Leaves the calling thread only what no other wants of its core. It can't be taken back.
 
-    Linux looks at who is due when a thread wakes, and a few hundred times a second. Whoever has just run is not due for
-    a moment, and would wait behind a thread that never sleeps for the rest of a tick.
+    Not for a thread that shares an interpreter with one that is waited for: it would be made to wait while it holds it.
     """
-    _schedule(thread, PATIENT_SLICE_NS, LAST_NICENESS)
-
-
-def _schedule(thread: int, slice_ns: int, niceness: int) -> None:
-    with contextlib.suppress(OSError):
-        if niceness != os.getpriority(os.PRIO_PROCESS, thread):
-            os.setpriority(os.PRIO_PROCESS, thread, niceness)
-        call = SCHED_SETATTR.get(platform.machine())
-        if call is None or os.sched_getscheduler(thread) != SCHED_OTHER:
-            return
-        nice = os.getpriority(os.PRIO_PROCESS, thread)  # a sum beyond the last is the last
-        wanted = SchedAttr(size=ctypes.sizeof(SchedAttr), policy=SCHED_OTHER, nice=nice, runtime=slice_ns)
-        ctypes.CDLL(None).syscall(call, thread, ctypes.byref(wanted), 0)
+    schedule_thread(PATIENT_SLICE_NS, LAST_NICENESS)

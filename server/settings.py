@@ -210,7 +210,7 @@ class TrialSettings(Section):
     worker_memory_bytes_max: int = within(
         4 * GIB, 256 * MIB, 1024 * GIB, "Resident memory of a worker, canary included"
     )
-    watchdog_ms: int = within(250, 10, 600_000, "A canary's run that is longer, and longer than expected, is ended")
+    watchdog_ms: int = within(500, 10, 600_000, "A canary's run that is longer, and longer than expected, is ended")
     watchdog_multiple: float = within(20.0, 2.0, 1000.0, "How many times its expected time a run may take")
     watchdog_grace_ms: int = within(1000, 10, 60_000, "For a run that was ended to end, before the worker is replaced")
 

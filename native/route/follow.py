@@ -147,7 +147,8 @@ def _runner_of(lane: Words, model: int, seat: int, role: int) -> int:
 def settle_seats(lane: Words) -> None:
     """Says of every seat what it is for and who runs what waits for it, from the routes as they are now.
 
-    Heads of replies follow: a reply names the place in the traffic of the seat that answers.
+    Heads of replies follow: a reply names the place in the traffic of the seat that answers. One that has none any more
+    keeps its last: it may be about to answer what it was given there.
     """
     seats = carray(pointer(lane[LANE_SEATS]), (SEATS_MAX,), SEAT)
     directory = carray(pointer(lane[LANE_DIRECTORY_TABLE]), (lane[LANE_DIRECTORY_WORDS],), np.int64)
@@ -164,6 +165,8 @@ def settle_seats(lane: Words) -> None:
         seats[seat].runs_as = _runner_of(lane, model, seat, role)
         if role == ROLE_SHADOW:
             lane[LANE_SHADOWS] += 1
+        if role not in (ROLE_STABLE, ROLE_CANARY):
+            continue
         head = directory[at + MODEL_VARIANTS_AT] + VARIANT_WORDS * (
             VARIANT_CANARY if role == ROLE_CANARY else VARIANT_STABLE
         )

@@ -269,6 +269,8 @@ class Parent:
             block.header[HEADER_LAST_EXIT] = code
             block.header[HEADER_STATE] = WorkerState.DEAD
             self._note_culprit(block, code)
+            # Whoever comes in its place may be killed before it says that nothing runs.
+            block.routing[RUNNING_MAIN] = block.routing[RUNNING_TRIAL] = 0
         fields = {"child": place.name, "pid": pid, "exit": code, "failures": place.restarts.failures}
         if code == EXIT_REFUSED and place.generation == 1:
             log.error("the start is given up: a configuration or a model was refused", extra={"fields": fields})
@@ -351,6 +353,9 @@ class Parent:
         if self._warming is not None and self._warming.poll() is None:
             self._warming.kill()
             self._warming.wait()
+        # Nobody takes a worker's place now, and its copy of the socket would keep the port open.
+        if self._standby is not None:
+            self._standby.kill()
         # Workers close their copies as they drain: who connects from then on is refused, and does not wait in vain.
         self._doors.listen.close()
         children = [place.child for place in self._workers if place.child is not None]

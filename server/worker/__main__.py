@@ -12,6 +12,9 @@ import sys
 
 from server.importing import import_unhurried, without_collections
 
+# A worker computes nothing with it, and its pool would be as nice as whoever imports it.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 
 def main() -> int:
     if sys.argv[1:]:

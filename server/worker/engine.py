@@ -101,7 +101,7 @@ class Engine:
         self.memory.attach_routes(plane_routing, worker_routing, seed)
         self._age_limit_ns = age_limit_ms * 1_000_000
         self.memory.fill_words({LANE_AGE_LIMIT_NS: self._age_limit_ns})
-        threads = self.runner.own_time, self.trial_runner.own_time
+        threads = self.runner.time, self.trial_runner.time
         self._strain = Strain(self.memory.words, self._counts, threads, self._age_limit_ns)
         self.batches.attach(worker_routing)
         table.decide, table.role = self._decide, self._role

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from server.scheduling import USUAL_SLICE_NS, give_way, schedule_thread
+from server.scheduling import USUAL_SLICE_NS, schedule_thread
 from server.worker.strain import ThreadClock, ThreadTime
 
 T = TypeVar("T")
@@ -23,41 +23,19 @@ class Runner:
 
     def __init__(self, name: str = "roost-runner", niceness: int = 0, slice_ns: int = USUAL_SLICE_NS) -> None:
         self._loop = asyncio.get_running_loop()
-        self._name = name
         self._niceness, self._slice_ns = niceness, slice_ns
         self._clock: ThreadClock | None = None
-        self._native_id = 0
-        self._gave_way = -1  # the native id of the thread that did last
-        self._thread = self._new_thread(None)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name, initializer=self._begin)
+        self._thread.submit(int)  # begins the thread now, so that what it holds open does not depend on traffic
 
     def time(self) -> ThreadTime | None:
         """What its thread had of the processor, and waited for; None where nobody tells, or it has not begun yet."""
         return None if self._clock is None else self._clock.read()
 
-    def own_time(self) -> ThreadTime | None:
-        """Like `time`; None while what runs has given way, too: that it waits is no sign of a machine that is short."""
-        return None if self._gave_way == self._native_id else self.time()
-
-    def give_way(self) -> None:
-        """What runs now has, from now on, what no other thread wants. What is started from now on has a thread of the
-        usual niceness again, since one that was made nicer stays so, and begins as ever when all before it has ended.
-        """
-        self._gave_way = self._native_id
-        give_way(self._native_id)
-        self._thread = self._new_thread(self._thread)
-
-    def _new_thread(self, before: ThreadPoolExecutor | None) -> ThreadPoolExecutor:
-        thread = ThreadPoolExecutor(1, self._name, initializer=self._begin, initargs=(before,))
-        thread.submit(int)  # begins the thread now, so that what it holds open does not depend on traffic
-        return thread
-
-    def _begin(self, before: ThreadPoolExecutor | None) -> None:
+    def _begin(self) -> None:
         """In the thread."""
         schedule_thread(self._slice_ns, self._niceness)
-        if before is not None:
-            before.shutdown()
-        self._native_id = threading.get_native_id()
-        self._clock = ThreadClock(self._native_id)
+        self._clock = ThreadClock(threading.get_native_id())
 
     async def run(self, work: Callable[[], T]) -> T:
         """The result of `work()`, which runs in the runner's thread, or its exception."""

@@ -60,9 +60,8 @@ class Side:
 
     def start(self, work: Work, run: Callable[[], T]) -> tuple[asyncio.Future[T], Watch]:
         """Runs in the side's thread, after what came before. Cancel the watch when the future is done."""
-        give_way = self._runner.give_way if self._side == TRIAL else None
         watch = self._watchdog.watch(
-            self._side, work.seat, work.generation, work.predicted_ns, work.end, self._waited_ns, give_way
+            self._side, work.seat, work.generation, work.predicted_ns, work.end, self._waited_ns
         )
         return self._runner.start(lambda: self._named(work, run, watch.begin)), watch
 

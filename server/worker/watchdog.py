@@ -22,12 +22,9 @@ from server.worker.status import Code, StatusError
 
 log = logging.getLogger("roost.worker")
 
-MAIN_PATIENCE = 120
+MAIN_PATIENCE = 60
 # A run whose thread waited for a core is given that time, up to so many times its limit in all.
 STARVED_PATIENCE = 10
-# A canary's run that takes so long, and so many times what was expected, gives way to all others.
-GIVES_WAY_MS = 10.0
-GIVES_WAY_MULTIPLE = 4
 NS_PER_MS = 1_000_000
 
 
@@ -75,46 +72,24 @@ class Watchdog:
         predicted_ns: int,
         terminate: Callable[[], None],
         waited_ns: Callable[[], int] = lambda: 0,
-        give_way: Callable[[], None] | None = None,
     ) -> Watch:
         """The watch of a run. terminate: ends it from this thread. waited_ns: by its thread for a core, since it began.
-        give_way: lets others go first, of a run that may.
 
-        A timer that comes late means that the whole process stood still: that is not the run's fault either.
         Time without a core is not the run's fault: on a machine that is overloaded, a canary's thread gets little.
         """
         limit_ms = self.limit_ms(side, predicted_ns)
-        patience_ms = max(GIVES_WAY_MS, GIVES_WAY_MULTIPLE * predicted_ns / NS_PER_MS)
-        begun_s = waited_before_ns = stood_still_ms = due_s = 0.0
-
-        def call_in(ms: float, what: Callable[[Watch], None], watch: Watch) -> asyncio.TimerHandle:
-            nonlocal due_s
-            due_s = self._loop.time() + ms / 1000
-            return self._loop.call_later(ms / 1000, what, watch)
+        begun_s = waited_before_ns = 0.0
 
         def start(watch: Watch) -> asyncio.TimerHandle:
             nonlocal begun_s, waited_before_ns
             begun_s, waited_before_ns = self._loop.time(), waited_ns()
-            if give_way is None or patience_ms >= limit_ms:
-                return call_in(limit_ms, end, watch)
-            return call_in(patience_ms, lose_patience, watch)
-
-        def lose_patience(watch: Watch) -> None:
-            nonlocal stood_still_ms
-            assert give_way is not None
-            give_way()
-            stood_still_ms += (self._loop.time() - due_s) * 1000
-            watch.timer = call_in(limit_ms - patience_ms, end, watch)
+            return self._loop.call_later(limit_ms / 1000, end, watch)
 
         def end(watch: Watch) -> None:
-            nonlocal stood_still_ms
-            now_s = self._loop.time()
-            stood_still_ms += (now_s - due_s) * 1000
-            had_ms = (now_s - begun_s) * 1000
-            excused_ms = max(stood_still_ms, (waited_ns() - waited_before_ns) / NS_PER_MS)
-            left_ms = limit_ms - had_ms + excused_ms
+            had_ms = (self._loop.time() - begun_s) * 1000
+            left_ms = limit_ms - had_ms + (waited_ns() - waited_before_ns) / NS_PER_MS
             if left_ms >= 1 and had_ms < STARVED_PATIENCE * limit_ms:
-                watch.timer = call_in(left_ms, end, watch)
+                watch.timer = self._loop.call_later(left_ms / 1000, end, watch)
                 return
             watch.ended_after_ms = limit_ms
             log.error("a run took too long and is ended", extra={"fields": {"seat": seat, "limit_ms": limit_ms}})

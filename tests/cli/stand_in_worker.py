@@ -1,7 +1,8 @@
 """A worker that serves nothing, to try the parent with: reads its specification, reports through the plane, obeys.
 
 Its manners come from the environment: STAND_IN_EXIT (exit at once with this code), STAND_IN_DEAF (ignores SIGTERM),
-STAND_IN_HANGS_IN (at SIGUSR1 it says that this seat hangs, and gives up), STAND_IN_UNREADY (as a standby it never is).
+STAND_IN_HANGS_IN (at SIGUSR1 it says that this seat hangs, and gives up), STAND_IN_UNREADY (as a standby it never is),
+STAND_IN_CLOSES (the listening socket, as it drains).
 It runs until SIGTERM, then drains for STAND_IN_DRAIN_S.
 """
 
@@ -42,6 +43,8 @@ def main() -> int:
             return EXIT_HUNG
         if stopped is not None and "STAND_IN_DEAF" not in os.environ:
             break
+    if "STAND_IN_CLOSES" in os.environ and spec.listen_fd is not None:
+        os.close(spec.listen_fd)
     block.enter(WorkerState.DRAINING)
     time.sleep(float(os.environ.get("STAND_IN_DRAIN_S", "0")))
     return 0

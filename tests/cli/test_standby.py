@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -94,6 +95,19 @@ def test_one_that_ends_is_replaced_and_costs_no_worker(start: Callable[..., Serv
     assert pids(server, ready) == ready["workers"]
 
 
+def test_it_keeps_no_port_open_while_the_workers_drain(start: Callable[..., Server]) -> None:
+    server = start({"STAND_IN_DRAIN_S": "2", "STAND_IN_CLOSES": "1"})
+    ready = server.wait_ready()
+    stands_by(server)
+    host, _, port = ready["listen"].rpartition(":")
+    socket.create_connection((host, int(port)), 5).close()
+    server.process.terminate()
+    wait_until(lambda: "draining" in {worker["state"] for worker in server.health(ready)["workers"]})
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((host, int(port)), 5)
+    assert server.process.wait(60) == 0
+
+
 def test_where_it_is_not_wanted_there_is_none(start: Callable[..., Server]) -> None:
     server = start(standby=False)
     ready = server.wait_ready()
@@ -116,7 +130,9 @@ def test_a_real_one_is_no_nicer_than_others_once_it_is_ready(tmp_path: Path) -> 
     os.close(tells)
     try:
         assert os.read(told, 1) == b"\n"
-        assert os.getpriority(os.PRIO_PROCESS, process.pid) == os.getpriority(os.PRIO_PROCESS, 0)
+        threads = [int(entry.name) for entry in Path(f"/proc/{process.pid}/task").iterdir()]
+        nicenesses = {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads if Path(f"/proc/{thread}").exists()}
+        assert nicenesses == {os.getpriority(os.PRIO_PROCESS, 0)}, "nor is any thread that its imports began"
         assert process.stdin is not None
         process.stdin.close()
         assert process.wait(30) == EXIT_REFUSED, "it was told nothing"

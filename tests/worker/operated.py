@@ -5,8 +5,6 @@ Versions come from a folder registry; version k's right answer is k's factor tim
 
 from __future__ import annotations
 
-import contextlib
-import os
 import resource
 import time
 from collections.abc import Callable
@@ -76,15 +74,6 @@ class OperatedWorker(WorkerProcess):
         epoch = self.tables.publish([route, *self.others])
         self.until(lambda: self.tables.seen_by_all(epoch), f"epoch {epoch}")
         return self.weight_epoch
-
-    def nicenesses(self) -> set[int]:
-        """Of its threads."""
-        assert self.process is not None
-        found = set()
-        for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
-            with contextlib.suppress(ProcessLookupError):
-                found.add(os.getpriority(os.PRIO_PROCESS, int(thread.name)))
-        return found
 
     def vacate(self, ref: SeatRef) -> None:
         """Takes a version out, and waits until the worker has let go of it."""

@@ -25,6 +25,7 @@ from tests.worker.operated import FIRST, OperatedWorker, asked, factor_in, predi
 WATCHDOG_MS = 1500  # the traffic is taken away well before
 BAD = rows(first=THRESHOLD)
 WAITING = 5
+SLOW_STEPS = 40_000  # a few tenths of a second
 PLACES = {"main": RUNNING_MAIN, "trial": RUNNING_TRIAL}
 
 
@@ -121,3 +122,16 @@ def test_a_batch_that_hangs_a_canary_never_runs_where_the_stable_runs(operated: 
     operated.worker.route(FIRST)
     for ref in (stable, canary):
         operated.worker.vacate(ref)
+
+
+def test_what_runs_as_its_traffic_is_taken_away_is_answered_in_the_name_that_it_ran_in(operated: Operated) -> None:
+    """Whoever groups answers by their variant would else blame the stable for what a bad canary said last."""
+    canary = operated.load(looping(2, SLOW_STEPS), 2)
+    operated.worker.route(FIRST, canary=canary, canary_ppm=PPM)
+    running = operated.hangs(canary, "trial")
+    operated.worker.route(FIRST)
+    assert not running.done(), "it has run for too short a while to tell"
+    assert running.result().variant == "canary"
+    assert factor_in(running.result()) == 2 * THRESHOLD
+    assert operated.answered_by_stable() == 1.0
+    operated.worker.vacate(canary)

@@ -7,9 +7,10 @@ version says which are served.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Final
 
 from native.plane.routing import NO_SEAT
-from native.route.layout import PIN_NONE, PIN_UNKNOWN, ROLE_CANARY
+from native.route.layout import PIN_NONE, PIN_UNKNOWN, ROLE_CANARY, ROLE_STABLE
 from server.worker.models.served import ServedModel
 from server.worker.routing import ANYWHERE, Routed, Wish
 from server.worker.status import BadInput, Code, NotFound, StatusError, listed, quoted
@@ -20,6 +21,8 @@ Decide = Callable[[int, Wish, int], Routed | None]
 Role = Callable[[int], int]
 """A seat -> what it is for now, ROLE_*."""
 
+VARIANTS: Final = {ROLE_STABLE: "stable", ROLE_CANARY: "canary"}  # by role, as replies name them
+
 
 class ModelTable:
     """Served models by seat. Without `decide` the first model of a name answers for it, and every one is a stable."""
@@ -28,6 +31,7 @@ class ModelTable:
         self._by_seat: dict[int, ServedModel] = {}
         # The names that are configured, in the order of their routes: known even while nothing is loaded for them.
         self._names = list(names)
+        self._variants: dict[int, str] = {}  # by seat, as they were last
         self.decide: Decide | None = None
         self.role: Role | None = None
         for seat, model in enumerate(models):
@@ -49,14 +53,18 @@ class ModelTable:
 
     def remove(self, seat: int) -> None:
         del self._by_seat[seat]
+        self._variants.pop(seat, None)
 
     def at(self, seat: int) -> ServedModel:
         """The model of a seat that has one."""
         return self._by_seat[seat]
 
     def variant(self, model: ServedModel) -> str:
-        """A model's place in the traffic now, as replies name it."""
-        return "canary" if self.role is not None and self.role(model.seat) == ROLE_CANARY else "stable"
+        """A model's place in the traffic, as replies name it; its last one, where it has none any more."""
+        role = ROLE_STABLE if self.role is None else self.role(model.seat)
+        if role in VARIANTS:
+            self._variants[model.seat] = VARIANTS[role]
+        return self._variants.get(model.seat, VARIANTS[ROLE_STABLE])
 
     def find(self, name: str, version: str, *, name_field: str, version_field: str) -> ServedModel:
         """The model of a name and version, the stable without one; no traffic is split."""
@@ -83,7 +91,9 @@ class ModelTable:
         routed = self._decide(route, wish, wanted)
         if routed is None:
             raise self._refusal(route, name, version, version_field, wish)
-        return self._by_seat[routed.seat], routed
+        model = self._by_seat[routed.seat]
+        self.variant(model)  # it may lose its traffic before it answers
+        return model, routed
 
     def _decide(self, route: int, wish: Wish, wanted: int) -> Routed | None:
         if self.decide is not None:
