@@ -56,11 +56,13 @@ def application(
         return JSONResponse({"live": True})
 
     async def ready(request: Request) -> Response:
-        readiness, reasons = reader.readiness(time.monotonic_ns()), driver.not_serving()
-        is_ready = readiness.ready and not reasons
+        readiness, reasons = reader.readiness(time.monotonic_ns()), list(driver.not_serving())
+        if not readiness.ready:
+            reasons.insert(0, readiness.reason)
+        is_ready = not reasons
         body = {
             "ready": is_ready,
-            "reasons": list(reasons),
+            "reasons": reasons,
             "alerts": [f"{key}: {text}" for key, text in driver.alerts.items()],
             "workers": [_shown(worker) for worker in readiness.workers],
         }

@@ -57,10 +57,11 @@ class WorkerView:
 
 @dataclass(frozen=True)
 class Readiness:
-    """ready: at least one worker serves and none drains, since a drain is the whole server's."""
+    """ready: at least one worker serves and none drains, since a drain is the whole server's. reason: why it is not."""
 
     ready: bool
     workers: tuple[WorkerView, ...]
+    reason: str = ""
 
 
 class PlaneReader:
@@ -75,8 +76,11 @@ class PlaneReader:
 
     def readiness(self, now_ns: int) -> Readiness:
         workers = self.workers(now_ns)
-        draining = any(worker.state is WorkerState.DRAINING for worker in workers)
-        return Readiness(any(worker.serves for worker in workers) and not draining, workers)
+        if any(worker.state is WorkerState.DRAINING for worker in workers):
+            return Readiness(False, workers, "a worker drains: send nothing new here")
+        if not any(worker.serves for worker in workers):
+            return Readiness(False, workers, "no worker serves: `workers` says what each one does instead")
+        return Readiness(True, workers)
 
     def totals(self) -> Words:
         """int64[COUNTERS_LENGTH]: every cell summed over the workers."""

@@ -32,6 +32,11 @@ def test_it_is_ready_where_a_worker_serves_and_none_drains(first: WorkerState, s
     got = answer(plane)
     assert got.status_code == (200 if ready else 503)
     assert got.json()["ready"] is ready
+    if ready:
+        assert got.json()["reasons"] == []
+    else:
+        (reason,) = got.json()["reasons"]
+        assert reason.startswith("a worker drains" if WorkerState.DRAINING in states else "no worker serves")
     assert [worker["state"] for worker in got.json()["workers"]] == [first.name.lower(), second.name.lower()]
 
 
