@@ -75,6 +75,8 @@ class Looks:
 
     async def run(self) -> None:
         """For ever."""
+        for served in self._driver.models.values():
+            self._recall(served.name)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._often())
             for served in self._driver.models.values():
@@ -101,6 +103,15 @@ class Looks:
         self._keep_evidence()
 
     # --- Canaries ----------------------------------------------------------------------------------------------------
+    def _recall(self, name: str) -> None:
+        """What the last process saw of a canary whose end is the last entry, from the evidence that was kept."""
+        entry = self._driver.last_entries.get(name, {})
+        ended = (entry.get("from") or {}).get("canary")
+        if ended and self._driver.book.records(name, ended["digest"]):
+            epoch = self._driver.route(name).weight_epoch
+            seen = look(self._driver.book, self._policy, name, ended["digest"], ended["version"], epoch)
+            self._driver.last_looks.setdefault(name, seen)
+
     async def _judge(self, served: Served) -> None:
         driver, name = self._driver, served.name
         model = driver.state(name)

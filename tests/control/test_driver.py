@@ -80,6 +80,17 @@ async def test_a_canary_that_is_worse_comes_home_by_itself_and_is_not_let_in_aga
         evidence = await server.stub.GetEvidence(admin_pb2.GetEvidenceRequest(model=NAME))
         assert evidence.verdict == "worse"
         assert evidence.signals[0].canary_events >= 20
+        kept = world.folder / "state/evidence.json"
+        await server.until(lambda: kept.exists() and world.digests[1] in kept.read_text())
+        await asyncio.sleep(2.5)  # what was counted last is kept, too
+        workers = server.workers
+    async with serving(world.settings, world.plane, world.digests[0], workers=workers) as server:
+        await server.until(lambda: NAME in server.driver.last_looks)
+        recalled = await server.stub.GetEvidence(admin_pb2.GetEvidenceRequest(model=NAME))
+        assert recalled.verdict == "worse", "the next control process knows it, too"
+        assert recalled.signals[0].canary_events == evidence.signals[0].canary_events
+        explained = await server.stub.Explain(admin_pb2.ExplainRequest(model=NAME))
+        assert any("Worse than the stable beside it, by errors" in words for words in explained.words)
 
 
 async def test_a_good_canary_is_promoted_by_its_plan_step_by_step(world: World) -> None:
