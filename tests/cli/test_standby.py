@@ -53,19 +53,44 @@ def stands_by(server: Server) -> int:
     return standby_of(server)
 
 
+def nicenesses(pid: int) -> set[int]:
+    """Of its threads."""
+    found = set()
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(ProcessLookupError):
+            found.add(os.getpriority(os.PRIO_PROCESS, int(thread.name)))
+    return found
+
+
 def pids(server: Server, ready: dict[str, Any]) -> list[int]:
     workers = server.health(ready)["workers"]
     return [worker["pid"] for worker in workers if worker["state"] == "ready"]
+
+
+def successor_of(server: Server, ready: dict[str, Any], worker: int) -> int:
+    """The pid of whoever serves in the place of a worker that is killed."""
+    found = 0
+
+    def is_there() -> bool:
+        nonlocal found
+        workers = server.health(ready)["workers"]
+        if len(workers) <= worker or (workers[worker]["generation"], workers[worker]["state"]) != (2, "ready"):
+            return False
+        found = workers[worker]["pid"]
+        server.children.add(found)
+        return True
+
+    os.kill(ready["workers"][worker], signal.SIGKILL)
+    wait_until(is_there)
+    return found
 
 
 def test_it_takes_the_place_of_a_worker_that_ends_and_another_stands_by(start: Callable[..., Server]) -> None:
     server = start()
     ready = server.wait_ready()
     first = stands_by(server)
-    os.kill(ready["workers"][0], signal.SIGKILL)
-    wait_until(lambda: len(pids(server, ready)) == 2)
+    assert successor_of(server, ready, 0) == first
     assert pids(server, ready) == [first, ready["workers"][1]]
-    assert server.health(ready)["workers"][0]["generation"] == 2
     wait_until(lambda: standby_of(server) not in (0, first))
     assert server.stop() == 0
     assert not any(alive(pid) for pid in server.children), "nor does the standby stay"
@@ -77,10 +102,7 @@ def test_one_that_is_not_ready_yet_is_not_waited_for(start: Callable[..., Server
     ready = server.wait_ready()
     wait_until(lambda: standby_of(server))
     standing_by = standby_of(server)
-    os.kill(ready["workers"][1], signal.SIGKILL)
-    wait_until(lambda: len(pids(server, ready)) == 2)
-    assert standing_by not in pids(server, ready)
-    server.children.update(pids(server, ready))
+    assert successor_of(server, ready, 1) != standing_by
     assert standby_of(server) == standing_by, "it will do for the next"
 
 
@@ -111,9 +133,7 @@ def test_it_keeps_no_port_open_while_the_workers_drain(start: Callable[..., Serv
 def test_where_it_is_not_wanted_there_is_none(start: Callable[..., Server]) -> None:
     server = start(standby=False)
     ready = server.wait_ready()
-    os.kill(ready["workers"][0], signal.SIGKILL)
-    wait_until(lambda: len(pids(server, ready)) == 2)
-    server.children.update(pids(server, ready))
+    successor_of(server, ready, 0)
     assert standby_of(server) == 0
 
 
@@ -130,9 +150,8 @@ def test_a_real_one_is_no_nicer_than_others_once_it_is_ready(tmp_path: Path) -> 
     os.close(tells)
     try:
         assert os.read(told, 1) == b"\n"
-        threads = [int(entry.name) for entry in Path(f"/proc/{process.pid}/task").iterdir()]
-        nicenesses = {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads if Path(f"/proc/{thread}").exists()}
-        assert nicenesses == {os.getpriority(os.PRIO_PROCESS, 0)}, "nor is any thread that its imports began"
+        # Nor is any thread that its imports began; the one that imported takes a moment to be gone.
+        wait_until(lambda: nicenesses(process.pid) == {os.getpriority(os.PRIO_PROCESS, 0)})
         assert process.stdin is not None
         process.stdin.close()
         assert process.wait(30) == EXIT_REFUSED, "it was told nothing"
