@@ -17,8 +17,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def main() -> int:
-    if sys.argv[1:]:
-        _, descriptor, listener = sys.argv[1:]
+    if sys.argv[1:2] == ["--standby"]:
+        descriptor, listener = sys.argv[2:]
         import_unhurried(lambda: _import_all(listener))
         with os.fdopen(int(descriptor), "wb") as ready:
             ready.write(b"\n")
