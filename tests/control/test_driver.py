@@ -303,7 +303,7 @@ async def test_a_load_that_no_worker_is_there_for_is_refused_in_time_and_journal
     world: World, what: str
 ) -> None:
     settings = world.settings.model_copy(
-        update={"trial": world.settings.trial.model_copy(update={"load_timeout_s": 0.1})}
+        update={"trial": world.settings.trial.model_copy(update={"load_timeout_s": 1.0})}
     )
     async with serving(settings, world.plane, world.digests[0]) as server:
         for index in range(world.plane.workers):

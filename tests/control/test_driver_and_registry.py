@@ -153,6 +153,7 @@ async def test_weights_are_told_together_and_what_a_start_needs_at_once(
     monkeypatch.setattr(state_folder, "place_file", lambda path, data: (placed.append(path.name), place(path, data)))
     async with serving(world.settings, world.plane, world.digests[0]) as server:
         await deploy(server)
+        await server.until(lambda: server.route.canary_ppm == 100_000)
         await written(server)
         told, begun = len(documents), placed.count(SERVED_FILE)
         for ppm in (200_000, 900_000, 300_000):
@@ -172,6 +173,7 @@ async def test_weights_are_told_together_and_what_a_start_needs_at_once(
     assert pin_models(world.settings)[0].version == "1"
     world.registry.set_alias(NAME, "stable", 2)
     async with serving(world.settings, new_plane(boot=2), world.digests[1], "2") as server:
+        await server.until(lambda: server.route.canary_ppm == 400_000)  # loaded again: the last that is decided here
         await written(server)
         assert read_document(world.registry.model_tags(NAME)[TAG]).revision == server.route.revision
 
