@@ -59,7 +59,7 @@ class ServerSettings(Section):
     )
     workers: int = within(1, 1, 64, "Processes that serve predictions")
     standby: bool = described(
-        False, "True, False", "Whether a process of about 150 MiB stands by, to take the place of a worker that ends"
+        True, "True, False", "Whether a process of about 150 MiB stands by, to take the place of a worker that ends"
     )
     listener: Literal["auto", "fast", "grpcio"] = Field(
         default="auto",

@@ -19,7 +19,7 @@ from benchmarks.servers import Served
 from benchmarks.swaps.caller import Caller
 from benchmarks.swaps.operator import Operator
 from benchmarks.swaps.versions import NAME, Versions
-from native.plane.layout import HEADER_CRASH_SEAT, HEADER_PID, Plane
+from native.plane.layout import HEADER_CRASH_SEAT, HEADER_CRASHES, HEADER_PID, Plane
 from native.plane.routes import Route, RouteTables
 from native.plane.routing import RUNNING_TRIAL
 from native.plane.seats import SeatTable
@@ -78,6 +78,8 @@ class World:
         """Kills a worker while it runs the canary, as a fault in native code would. Returns the worker's index."""
         seat = self.route.canary
         assert seat is not None
+        headers = [self.plane.block(index).header for index in range(self.plane.workers)]
+        noted = [int(header[HEADER_CRASHES]) for header in headers]
         crashed = -1
 
         def crash_one() -> bool:
@@ -86,8 +88,8 @@ class World:
             return crashed >= 0
 
         self.until(crash_one, "a worker runs the canary", every_s=0.002)
-        header = self.plane.block(crashed).header
-        self.until(lambda: header[HEADER_CRASH_SEAT] == seat.seat + 1, "the parent names who it was")
+        self.until(lambda: headers[crashed][HEADER_CRASHES] > noted[crashed], "the parent notes it")
+        assert headers[crashed][HEADER_CRASH_SEAT] == seat.seat + 1
         return crashed
 
     def _crash(self, worker: int, seat: int) -> bool:

@@ -1,4 +1,4 @@
-"""Starting one child process: specification on standard input, descriptors by number, gone when the parent is gone.
+"""Child processes: started with a specification on standard input, gone when the parent is gone, reaped with patience.
 
 Used by the parent only, which has no threads: so that code between fork and exec is safe.
 Always: a child dies with the parent (SIGKILL), takes no signal of the terminal, and blocks none.
@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -28,7 +29,47 @@ WORKER_COMMAND: Final = (*PYTHON, "-m", "server.worker")
 CONTROL_COMMAND: Final = (*PYTHON, "-m", "server.control")
 WARM_COMMAND: Final = (*PYTHON, "-m", "server.cli.warm")
 
-Child = subprocess.Popen[bytes]
+REAPED_AFTER_NS: Final = 2_000_000_000
+
+
+class Child(subprocess.Popen[bytes]):
+    """One child process."""
+
+    def exit_code(self) -> int | None:
+        """As `returncode`; None while it runs. Leaves it to be reaped by `poll` or `wait`."""
+        if self.returncode is not None:
+            return self.returncode
+        found = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if found is None:
+            return None
+        return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+
+
+class Reaper:
+    """Children that ended, which stay zombies for a while, so that whoever comes in their place never waits for it.
+
+    To reap a process, Linux drops what is known of it in /proc, and goes round and round until each of its threads has
+    done the same. One of little priority is not let by on a core that this keeps busy: Linux 6.18 with autogroups did
+    so for minutes, and nobody looked after the workers meanwhile. Two seconds later all of them are gone.
+    """
+
+    def __init__(self) -> None:
+        self._ended: list[tuple[int, Child]] = []  # when each is to be reaped
+
+    def put(self, child: Child) -> None:
+        self._ended.append((time.monotonic_ns() + REAPED_AFTER_NS, child))
+
+    def reap_due(self) -> None:
+        now_ns = time.monotonic_ns()
+        due = [child for due_ns, child in self._ended if due_ns <= now_ns]
+        self._ended = [one for one in self._ended if one[0] > now_ns]
+        for child in due:
+            child.wait()
+
+    def reap_all(self) -> None:
+        for _, child in self._ended:
+            child.wait()
+        self._ended.clear()
 
 
 def start_child(command: Sequence[str], spec: BaseModel | None, descriptors: Sequence[int]) -> Child:
@@ -40,7 +81,7 @@ def start_child(command: Sequence[str], spec: BaseModel | None, descriptors: Seq
 
 def begin_child(command: Sequence[str], descriptors: Sequence[int]) -> Child:
     """Starts `command`, which waits for `tell_child`."""
-    return subprocess.Popen(
+    return Child(
         command,
         stdin=subprocess.PIPE,
         pass_fds=tuple(descriptors),

@@ -55,7 +55,7 @@ from native.plane.routing import (
     TABLES_COUNT,
 )
 from server.cli.backoff import SECOND_NS, START_FAILURES_MAX, Restarts
-from server.cli.children import CONTROL_COMMAND, WARM_COMMAND, WORKER_COMMAND, Child, start_child
+from server.cli.children import CONTROL_COMMAND, WARM_COMMAND, WORKER_COMMAND, Child, Reaper, start_child
 from server.cli.doors import Doors
 from server.cli.ready_file import write_ready_file
 from server.cli.standby import Standby
@@ -128,6 +128,7 @@ class Parent:
         self._standby = (
             Standby(commands.worker, doors.listener, self._inherited) if settings.server.standby else None
         )
+        self._reaper = Reaper()
         self._was_ready = False
         self._killed_ns: dict[tuple[int, int], int] = {}  # (seat, generation) that was on trial: when, last
         self._warming: Child | None = None
@@ -255,13 +256,16 @@ class Parent:
     def _reap(self) -> None:
         if self._standby is not None:
             self._standby.reap()
+        self._reaper.reap_due()
         for place in self._places():
-            if place.child is not None and (code := place.child.poll()) is not None:
+            if place.child is not None and (code := place.child.exit_code()) is not None:
                 self._ended(place, code)
 
     def _ended(self, place: Place, code: int) -> None:
         """A child ended unasked: notes it in the plane, and sets its next start or gives the whole start up."""
-        pid = place.child.pid if place.child else 0
+        assert place.child is not None
+        pid = place.child.pid
+        self._reaper.put(place.child)
         place.child = None
         place.restarts = place.restarts.ended(time.monotonic_ns())
         if place.index is not None:
@@ -372,6 +376,7 @@ class Parent:
             if place.child is not None and place.child.poll() is None:
                 place.child.kill()
                 place.child.wait()
+        self._reaper.reap_all()
 
 
 def _end(children: Sequence[Child], limit_s: float) -> None:

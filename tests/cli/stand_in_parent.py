@@ -1,14 +1,15 @@
 """`roost serve` with the stand-in worker: takes the settings as JSON on standard input and runs the real parent.
 
 STAND_IN_WARM is a Python program to run in place of the kernels' compilation; STAND_IN_STANDBY_S says how long after
-the server is ready, or a worker was replaced, a standby begins.
+the server is ready, or a worker was replaced, a standby begins; STAND_IN_REAPED_AFTER_S how long a child that has ended
+stays a zombie.
 """
 
 import os
 import sys
 from pathlib import Path
 
-from server.cli import standby
+from server.cli import children, standby
 from server.cli.children import PYTHON
 from server.cli.configuration import ConfigurationError
 from server.cli.doors import open_doors
@@ -30,7 +31,9 @@ def main() -> int:
     warm = os.environ.get("STAND_IN_WARM")
     commands = Commands(worker=(*PYTHON, str(STAND_IN)), warm=(*PYTHON, "-c", warm) if warm else None)
     if "STAND_IN_STANDBY_S" in os.environ:
-        standby.BEGINS_AFTER_NS = int(float(os.environ["STAND_IN_STANDBY_S"]) * 1000000000.0)
+        standby.BEGINS_AFTER_NS = int(float(os.environ["STAND_IN_STANDBY_S"]) * 1e9)
+    if "STAND_IN_REAPED_AFTER_S" in os.environ:
+        children.REAPED_AFTER_NS = int(float(os.environ["STAND_IN_REAPED_AFTER_S"]) * 1e9)
     return Parent(settings, (), doors, commands).run()
 
 

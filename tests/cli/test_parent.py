@@ -15,6 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
+from server.cli.children import begin_child, tell_child
+
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = Path(__file__).with_name("stand_in_parent.py")
 LIMIT_S = 60.0
@@ -192,6 +194,51 @@ def test_a_crashed_worker_is_started_again_while_the_other_serves(standing: Serv
     assert server.metric(ready, 'roost_worker_restarts_total{worker="1"}') == 0
     assert server.metric(ready, 'roost_requests_total{method="predict",status="OK"}') >= counted
     server.children.add(server.health(ready)["workers"][0]["pid"])
+
+
+def successor(server: Server, ready: dict[str, Any]) -> int:
+    """The pid of whoever serves in the first worker's place, once somebody does."""
+
+    def is_there() -> bool:
+        first = server.health(ready)["workers"][0]
+        return bool(first["state"] == "ready" and first["generation"] == 2)
+
+    wait_until(is_there)
+    pid = int(server.health(ready)["workers"][0]["pid"])
+    server.children.add(pid)
+    return pid
+
+
+def test_whoever_takes_a_place_waits_for_no_one_to_be_reaped(start: Callable[..., Server]) -> None:
+    server = start({"STAND_IN_REAPED_AFTER_S": "600"})
+    ready = server.wait_ready()
+    ended = ready["workers"][0]
+    os.kill(ended, signal.SIGKILL)
+    assert successor(server, ready) != ended
+    assert psutil.Process(ended).status() == psutil.STATUS_ZOMBIE
+    assert server.stop() == 0
+
+
+def test_what_has_ended_is_reaped_in_time(start: Callable[..., Server]) -> None:
+    server = start({"STAND_IN_REAPED_AFTER_S": "0"})
+    ready = server.wait_ready()
+    os.kill(ready["workers"][0], signal.SIGKILL)
+    successor(server, ready)
+    wait_until(lambda: not psutil.pid_exists(ready["workers"][0]))
+
+
+@pytest.mark.parametrize(("program", "code"), [("exit 3", 3), ("exit 0", 0), ("kill -9 $$", -9), ("kill $$", -15)])
+def test_how_a_child_ended_is_told_as_often_as_asked_before_it_is_reaped(program: str, code: int) -> None:
+    child = begin_child(("/bin/sh", "-c", f"read go; {program}"), ())
+    try:
+        assert child.exit_code() is None, "it waits"
+        tell_child(child, None)
+        wait_until(lambda: child.exit_code() is not None)
+        assert child.exit_code() == code
+        assert psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE
+    finally:
+        child.kill()
+        assert child.wait() == code == child.exit_code()
 
 
 def test_a_refused_model_stops_the_whole_start_and_its_message_is_passed_on(start: Callable[..., Server]) -> None:

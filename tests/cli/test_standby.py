@@ -28,7 +28,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     started: list[Server] = []
 
     def make(manners: dict[str, str] | None = None, **server: Any) -> Server:
-        started.append(Server(tmp_path, SOON | (manners or {}), **({"standby": True} | server)))
+        started.append(Server(tmp_path, SOON | (manners or {}), **server))
         return started[-1]
 
     yield make
