@@ -1,11 +1,14 @@
 """How MLflow's client behaves here: set before it is imported, since it reads the environment then.
 
-Always: what the operator has set stays.
+Used by whoever opens a registry. Always: what the operator has set stays.
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
+import sys
 from typing import Final
 
 VARIABLES: Final = {
@@ -25,3 +28,20 @@ def set_variables() -> None:
     """Those that are not set."""
     for name, value in VARIABLES.items():
         os.environ.setdefault(name, value)
+
+
+def import_client_alone() -> None:
+    """Imports MLflow's client without pandas: half a second and 50 MiB, for datasets that a registry never sees.
+
+    Only for processes that are Roost's own: MLflow takes no table for a dataset in this one from then on. Whoever
+    imports pandas afterwards gets it. Does nothing where either is imported already, or MLflow is not installed.
+    """
+    if "pandas" in sys.modules or "mlflow" in sys.modules:
+        return
+    set_variables()
+    sys.modules["pandas"] = None  # type: ignore[assignment]  # what stands there as None can't be imported
+    try:
+        with contextlib.suppress(ImportError):  # opening the registry says what is missing
+            importlib.import_module("mlflow.tracking")
+    finally:
+        del sys.modules["pandas"]

@@ -319,10 +319,13 @@ def refusals_in_one_line() -> Iterator[None]:
 
 
 def open_given_registry(location: str, *, must_exist: bool = True) -> Registry:
+    from registry_client.mlflow_environment import import_client_alone
     from registry_client.opening import open_registry
     from registry_client.tracking_uri import is_tracking_uri
 
-    if must_exist and not is_tracking_uri(location) and not Path(location).is_dir():
+    if is_tracking_uri(location):
+        import_client_alone()
+    elif must_exist and not Path(location).is_dir():
         raise BadDocument(
             "--registry", expected="a registry's folder", got=f"{location}, which is none", hint="roost push makes one."
         )

@@ -230,6 +230,35 @@ def test_a_process_of_its_own_says_what_references_mean(registry, uri: str, make
     assert resolve(f"sqlite:///{tmp_path}/folder.db", str(tmp_path / "resolved"), "doubling").returncode == 3
 
 
+ALONE = """
+import sys
+from registry_client.mlflow_environment import import_client_alone
+if "first" in sys.argv: import pandas
+import_client_alone()
+assert ("pandas" in sys.modules) == ("first" in sys.argv)
+from registry_client.opening import open_registry
+registry = open_registry(sys.argv[1])
+found = registry.resolve("doubling", "stable")
+registry.set_model_tag("doubling", "seen", "yes")
+print(found.digest, "pandas" in sys.modules)
+import pandas
+assert pandas.DataFrame({"x": [1]}).x.sum() == 1
+"""
+
+
+@pytest.mark.parametrize("first", [[], ["first"]])
+def test_a_registry_is_asked_without_pandas_which_who_wants_it_still_gets(
+    registry, uri: str, make, first: list[str]  # type: ignore[no-untyped-def]  # noqa: F811
+) -> None:
+    pushed = registry.push(make(1), aliases=("stable",))
+    found = subprocess.run(
+        [sys.executable, "-c", ALONE, uri, *first],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert found.stdout.split() == [pushed.digest, str(bool(first))]
+    assert registry.model_tags("doubling")["seen"] == "yes"
+
+
 def test_only_who_asks_for_mlflow_imports_it() -> None:
     program = (
         "import sys; from registry_client.opening import open_registry; open_registry('/tmp');"
