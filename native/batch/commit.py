@@ -10,6 +10,7 @@ import numpy as np
 from numba import carray
 
 from native.batch.layout import ARENA, ARENA_GATHERING, ARENA_READY, NO_ARENA, QUEUE
+from native.inner import inner
 from native.lane.layout import (
     LANE_ARENA_COUNT,
     LANE_ARENA_SLOTS,
@@ -51,7 +52,7 @@ from native.wire.parsed import (
 from native.wire.rows import copy_rows
 
 
-@kernel("int64(int64[::1], int64)")
+@inner("int64(int64[::1], int64)")
 def side_of(lane: Words, model: int) -> int:
     """TRIAL where what waits for this model runs as a canary, else MAIN: as a stable, or it is refused there."""
     seats = carray(pointer(lane[LANE_SEATS]), (SEATS_MAX,), SEAT)
@@ -59,7 +60,7 @@ def side_of(lane: Words, model: int) -> int:
     return TRIAL if runs_as != NO_SEAT and seats[runs_as].role == ROLE_CANARY else MAIN
 
 
-@kernel("void(int64[::1], int64, int64)")
+@inner("void(int64[::1], int64, int64)")
 def push_ready(lane: Words, side: int, arena_index: int) -> None:
     """Puts a sealed arena behind the others of its side. There is room for all arenas on each."""
     arenas = lane[LANE_ARENA_COUNT]
@@ -68,7 +69,7 @@ def push_ready(lane: Words, side: int, arena_index: int) -> None:
     lane[LANE_READY_COUNTS + side] += 1
 
 
-@kernel("int64(int64[::1], int64)")
+@inner("int64(int64[::1], int64)")
 def pop_ready(lane: Words, side: int) -> int:
     """Takes the arena out that has waited longest on this side, or NO_ARENA."""
     if lane[LANE_READY_COUNTS + side] == 0:
@@ -161,7 +162,7 @@ def add_request(lane: Words, arena_index: int, slot_index: int, model: int, rows
     begin_executing(lane, slot_index)
 
 
-@kernel("int64(int64[::1], int64)")
+@inner("int64(int64[::1], int64)")
 def commit_request(lane: Words, slot_index: int) -> int:
     """Copies the rows of the request that was just read (`parsed`) into a batch. OK, or NO_ROOM: the queue is full."""
     slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)

@@ -12,6 +12,7 @@ from numba import carray
 
 from native.batch.commit import pop_ready, seal, side_of, sort_ready
 from native.batch.layout import ARENA, ARENA_FREE, ARENA_GATHERING, ARENA_READY, ARENA_RUNNING, NO_ARENA, QUEUE
+from native.inner import inner
 from native.lane.layout import (
     LANE_ARENA_COUNT,
     LANE_ARENA_SLOTS,
@@ -72,7 +73,7 @@ def next_arena(lane: Words, side: int) -> int:
     return best
 
 
-@kernel("void(uint8[::1], int64[::1], int64, int64, int64, int64)")
+@inner("void(uint8[::1], int64[::1], int64, int64, int64, int64)")
 def _move_rows(block: Bytes, table: Words, model: int, source_row: int, target_row: int, rows: int) -> None:
     """Moves rows of every input towards the front of the block; the ranges may overlap."""
     record = HEADER_WORDS + model * MODEL_WORDS

@@ -55,6 +55,7 @@ from native.drift.layout import (
     TENSOR_WORDS,
 )
 from native.drift.values import element_value, largest_place
+from native.inner import inner
 from native.lane.layout import (
     LANE_ARENA_COUNT,
     LANE_ARENA_SLOTS,
@@ -147,7 +148,7 @@ def _add(program: Words, side: int, feature: int, rows: int) -> None:
         counts[buckets[row] + bins_at + targets[targets_at + places[row]]] += 1
 
 
-@kernel("void(int64[::1], int64, int64, int64, int64)")
+@inner("void(int64[::1], int64, int64, int64, int64)")
 def _count_feature(program: Words, side: int, feature: int, first_row: int, rows: int) -> None:
     """Counts `rows` rows of a chunk: those from first_row on, or those picked where first_row is NO_ROW."""
     features = carray(pointer(program[PROGRAM_FEATURES]), (program[PROGRAM_FEATURE_COUNT], FEATURE_WORDS), np.int64)
@@ -189,7 +190,7 @@ def _count_feature(program: Words, side: int, feature: int, first_row: int, rows
     _add(program, side, feature, rows)
 
 
-@kernel("int64(int64[::1], int64, int64, int64)")
+@inner("int64(int64[::1], int64, int64, int64)")
 def _pick(program: Words, side: int, first_row: int, rows: int) -> int:
     """Chooses the rows of a chunk that are to be counted, all unless the program samples; how many.
 
@@ -246,7 +247,7 @@ def count_rows(program: Words, side: int, first_row: int, rows: int) -> int:
     return counted
 
 
-@kernel("void(int64[::1], int64[::1], int64, int64)")
+@inner("void(int64[::1], int64[::1], int64, int64)")
 def _note_buckets(lane: Words, program: Words, side: int, arena_index: int) -> None:
     """Writes down which bucket each row of a taken arena belongs to, while its requests' slots are their own."""
     arenas = carray(pointer(lane[LANE_ARENAS]), (lane[LANE_ARENA_COUNT],), ARENA)
@@ -263,7 +264,7 @@ def _note_buckets(lane: Words, program: Words, side: int, arena_index: int) -> N
             buckets[row] = bucket
 
 
-@kernel("void(int64[::1], int64[::1], int64, int64)")
+@inner("void(int64[::1], int64[::1], int64, int64)")
 def _point_at_arena(lane: Words, program: Words, side: int, arena_index: int) -> None:
     """Notes where an arena's tensors are; that they have no bytes, where they are not those of the program.
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numba import carray
 
+from native.inner import inner
 from native.pointers import pointer
 from native.wire.datatypes import (
     BF16,
@@ -23,10 +24,10 @@ from native.wire.datatypes import (
     UINT32,
     UINT64,
 )
-from native.wire.kernel import int64, kernel
+from native.wire.kernel import int64
 
 
-@kernel("float64(int64)")
+@inner("float64(int64)")
 def half_value(bits: int) -> float:
     """The number that 16 bits of IEEE 754 binary16 stand for."""
     sign = -1.0 if bits & 0x8000 else 1.0
@@ -39,7 +40,7 @@ def half_value(bits: int) -> float:
     return sign * math.ldexp(float(fraction + 1024), exponent - 25)
 
 
-@kernel("float64(int64)")
+@inner("float64(int64)")
 def bfloat_value(bits: int) -> float:
     """The number that 16 bits of bfloat16 stand for: the upper half of a float32."""
     sign = -1.0 if bits & 0x8000 else 1.0
@@ -52,7 +53,7 @@ def bfloat_value(bits: int) -> float:
     return sign * math.ldexp(float(fraction + 128), exponent - 134)
 
 
-@kernel("float64(int64, int64)")
+@inner("float64(int64, int64)")
 def element_value(address: int, datatype: int) -> float:
     """The element at an address, of a type with numbers (all of `native.wire.datatypes` but BYTES); else NaN."""
     if datatype == FP32:
@@ -81,7 +82,7 @@ def element_value(address: int, datatype: int) -> float:
     return np.nan
 
 
-@kernel("float64(int64, int64, int64, int64)")
+@inner("float64(int64, int64, int64, int64)")
 def largest_place(address: int, datatype: int, elements: int, element_bytes: int) -> float:
     """Where the largest of a row's elements stands, the first of equals; NaN where one of them is NaN."""
     best = int64(0)

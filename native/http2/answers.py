@@ -15,6 +15,7 @@ from native.http2.binding import session_resume_data
 from native.http2.refusals import REPLY_OVER_LIMIT, REPLY_TOO_LONG
 from native.http2.replies import count_answer, give_up, refuse_slot, reserve_reply, submit_reply, submit_status
 from native.http2.requests import PREDICT
+from native.inner import inner
 from native.lane.layout import (
     CONNECTION,
     LANE_ARENA_COUNT,
@@ -54,7 +55,7 @@ ALL = -1
 ANSWERED_AT_ONCE_BYTES = OUTBOX_BYTES // 2
 
 
-@kernel("void(int64[::1], int64, int64)")
+@inner("void(int64[::1], int64, int64)")
 def _answer_request(lane: Words, arena_index: int, index: int) -> None:
     """Writes and submits the reply of one request of a batch."""
     slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
@@ -152,7 +153,7 @@ def answer_status(lane: Words, index: int, generation: int, status: int, message
     return OK
 
 
-@kernel("void(int64, int64, int64)")
+@inner("void(int64, int64, int64)")
 def _write_frame(address: int, message: int, message_bytes: int) -> None:
     """Writes flag 0, the length and the message at `address`, which has room for them."""
     out = carray(pointer(address), (FRAME_HEADER_BYTES,), np.uint8)

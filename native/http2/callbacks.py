@@ -35,6 +35,7 @@ from native.http2.binding import (
 )
 from native.http2.layout import FRAME
 from native.http2.requests import append_chunk, begin_request, end_request, reset_headers
+from native.inner import inner
 from native.lane.layout import (
     ASSEMBLING,
     CONNECTION,
@@ -101,7 +102,7 @@ def _same(left: Bytes, right: Bytes) -> bool:
     return True
 
 
-@kernel("int64(int64[::1], int64, int64, int64)")
+@inner("int64(int64[::1], int64, int64, int64)")
 def _slot_of(lane: Words, connection_index: int, session: int, stream_id: int) -> int:
     """The slot that a stream's user data names, if it is that stream's still, or NO_SLOT."""
     index = session_get_stream_user_data(session, int32(stream_id)) - 1
@@ -112,7 +113,7 @@ def _slot_of(lane: Words, connection_index: int, session: int, stream_id: int) -
     return index if slot.connection == connection_index and slot.stream_id == stream_id else NO_SLOT
 
 
-@kernel("int64(int64[::1], int64, int64, int64)")
+@inner("int64(int64[::1], int64, int64, int64)")
 def _cut(lane: Words, connection_index: int, reason: int, code: int) -> int:
     """Marks the connection for cutting off, with the counter of the reason; gives `code` back for the callback."""
     connections = carray(pointer(lane[LANE_CONNECTIONS]), (lane[LANE_CONNECTION_COUNT],), CONNECTION)
@@ -121,7 +122,7 @@ def _cut(lane: Words, connection_index: int, reason: int, code: int) -> int:
     return code
 
 
-@kernel("int64(int64[::1], int64, uint8[::1], uint8[::1])")
+@inner("int64(int64[::1], int64, uint8[::1], uint8[::1])")
 def take_header(lane: Words, connection_index: int, name: Bytes, value: Bytes) -> int:
     """One header of a request: counted, and read where it decides what happens to the call."""
     connections = carray(pointer(lane[LANE_CONNECTIONS]), (lane[LANE_CONNECTION_COUNT],), CONNECTION)
@@ -168,7 +169,7 @@ def take_header(lane: Words, connection_index: int, name: Bytes, value: Bytes) -
     return 0
 
 
-@kernel("int64(int64[::1], int64, int64, int64)")
+@inner("int64(int64[::1], int64, int64, int64)")
 def _end_of_stream(lane: Words, connection_index: int, session: int, stream_id: int) -> int:
     index = _slot_of(lane, connection_index, session, stream_id)
     if index == NO_SLOT:
@@ -177,7 +178,7 @@ def _end_of_stream(lane: Words, connection_index: int, session: int, stream_id: 
     return end_request(lane, index) if slots[index].state == ASSEMBLING else 0
 
 
-@kernel("int64(int64[::1], int64, int64, int64)")
+@inner("int64(int64[::1], int64, int64, int64)")
 def take_frame(lane: Words, connection_index: int, session: int, frame_address: int) -> int:
     """A whole frame has come: requests begin and end here, and what costs the peer nothing is counted."""
     connections = carray(pointer(lane[LANE_CONNECTIONS]), (lane[LANE_CONNECTION_COUNT],), CONNECTION)
@@ -208,7 +209,7 @@ def take_frame(lane: Words, connection_index: int, session: int, frame_address: 
     return 0
 
 
-@kernel("int64(int64[::1], int64, int64, int64, int64, int64)")
+@inner("int64(int64[::1], int64, int64, int64, int64, int64)")
 def take_chunk(lane: Words, connection_index: int, session: int, stream_id: int, source: int, count: int) -> int:
     """Bytes of a DATA frame: kept where a call still wants them, consumed in any case."""
     index = _slot_of(lane, connection_index, session, stream_id)
@@ -220,7 +221,7 @@ def take_chunk(lane: Words, connection_index: int, session: int, stream_id: int,
     return session_consume(session, int32(stream_id), np.uintp(count))
 
 
-@kernel("int64(int64[::1], int64, int64, int64)")
+@inner("int64(int64[::1], int64, int64, int64)")
 def close_stream(lane: Words, connection_index: int, session: int, stream_id: int) -> int:
     """A stream is gone, by whatever end: its slot is freed, or left to the work that holds it."""
     index = _slot_of(lane, connection_index, session, stream_id)
@@ -268,7 +269,7 @@ def on_stream_close(session: int, stream_id: int, error_code: int, user: int) ->
     return int32(close_stream(lane, words[1], session, int64(stream_id)))
 
 
-@kernel("int64(int64[::1], int64, int64)")
+@inner("int64(int64[::1], int64, int64)")
 def count_reset(lane: Words, connection_index: int, error_code: int) -> int:
     """Counts resets that this side sends for cause: a peer that provokes them again and again is cut off."""
     if error_code == NO_ERROR:

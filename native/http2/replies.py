@@ -31,6 +31,7 @@ from native.http2.refusals import (
     REFUSAL_STATUSES,
     STATUS_HEADER_COUNT,
 )
+from native.inner import inner
 from native.lane.layout import (
     CONNECTION,
     HANDED,
@@ -81,7 +82,7 @@ NO_LATENCY = -1
 UNREAD_NS_MAX = 500_000_000
 
 
-@kernel("void(int64[::1], int64, int64, int64)")
+@inner("void(int64[::1], int64, int64, int64)")
 def count_answer(lane: Words, method: int, status: int, latency_ns: int) -> None:
     """Counts an answered call by method and status, and its latency, unless that is NO_LATENCY."""
     counters = carray(pointer(lane[LANE_COUNTERS]), (COUNTERS_LENGTH,), np.int64)
@@ -92,7 +93,7 @@ def count_answer(lane: Words, method: int, status: int, latency_ns: int) -> None
         counters[LATENCY_SUM_NS] += latency_ns
 
 
-@kernel("void(int64[::1], int64, int64, int64, int64)")
+@inner("void(int64[::1], int64, int64, int64, int64)")
 def refuse_stream(lane: Words, session: int, stream_id: int, method: int, refusal: int) -> None:
     """Ends a stream that has no slot (any more) with a refusal."""
     headers = lane[LANE_REFUSAL_HEADERS] + refusal * REFUSAL_HEADER_COUNT * NV_BYTES
@@ -104,7 +105,7 @@ def refuse_stream(lane: Words, session: int, stream_id: int, method: int, refusa
     count_answer(lane, method, STATUSES_OF_REFUSALS[refusal], NO_LATENCY)
 
 
-@kernel("void(int64[::1], int64, int64)")
+@inner("void(int64[::1], int64, int64)")
 def refuse_slot(lane: Words, index: int, refusal: int) -> None:
     """Ends a slot's call with a refusal and releases the slot. Where its stream is gone, just releases it."""
     slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
@@ -120,7 +121,7 @@ def refuse_slot(lane: Words, index: int, refusal: int) -> None:
         release_slot(lane, index)
 
 
-@kernel("int64(int64[::1], int64, int64)")
+@inner("int64(int64[::1], int64, int64)")
 def reserve_reply(lane: Words, index: int, reply_bytes: int) -> int:
     """Makes room for a reply in the slot's memory: its address, or 0 where a bound on replies is met.
 
@@ -165,7 +166,7 @@ def give_up(lane: Words, index: int) -> None:
     release_slot(lane, index)
 
 
-@kernel("int64(int64[::1], int64, int64)")
+@inner("int64(int64[::1], int64, int64)")
 def submit_reply(lane: Words, index: int, reply_bytes: int) -> int:
     """Answers a slot's call with the message frame of `reply_bytes` that lies in its memory. 0, or nghttp2's error."""
     slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
@@ -198,7 +199,7 @@ def submit_reply(lane: Words, index: int, reply_bytes: int) -> int:
     )
 
 
-@kernel("void(int64[::1], int64, int64, int64)")
+@inner("void(int64[::1], int64, int64, int64)")
 def _fill_status_headers(lane: Words, status: int, message_address: int, message_bytes: int) -> None:
     """Puts the headers of a status into the scratch block, the message last."""
     static = carray(pointer(lane[LANE_STATUS_HEADERS]), (STATUS_COUNT, STATUS_HEADER_COUNT), NV)
@@ -213,7 +214,7 @@ def _fill_status_headers(lane: Words, status: int, message_address: int, message
     scratch[STATUS_HEADER_COUNT - 1].value_bytes = message_bytes
 
 
-@kernel("void(int64[::1], int64, int64)")
+@inner("void(int64[::1], int64, int64)")
 def _submit_trailers(lane: Words, index: int, session: int) -> None:
     """Ends a reply: `grpc-status: 0`, or what a stream of replies ended with."""
     slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
@@ -227,7 +228,7 @@ def _submit_trailers(lane: Words, index: int, session: int) -> None:
     submit_trailer(session, stream_id, lane[LANE_NV_SCRATCH] + 2 * NV_BYTES, types.uintp(2))
 
 
-@kernel("int64(int64[::1], int64, int64, int64, int64)")
+@inner("int64(int64[::1], int64, int64, int64, int64)")
 def submit_status(lane: Words, index: int, status: int, message_address: int, message_bytes: int) -> int:
     """Answers a slot's call with a status and an escaped message, and releases the slot. 0, or nghttp2's error.
 
@@ -247,7 +248,7 @@ def submit_status(lane: Words, index: int, status: int, message_address: int, me
     return result
 
 
-@kernel("int64(int64[::1], int64, int64, int64, int64, int64, int64, int64)")
+@inner("int64(int64[::1], int64, int64, int64, int64, int64, int64, int64)")
 def _fill(
     lane: Words,
     connection_index: int,

@@ -32,6 +32,7 @@ from native.http2.refusals import (
     TOO_MANY_STREAMS,
 )
 from native.http2.replies import refuse_slot, refuse_stream
+from native.inner import inner
 from native.lane.layout import (
     CONNECTION,
     ENCODING_IDENTITY,
@@ -76,7 +77,7 @@ from native.wire.codes import BAD_FLAG, BAD_TIMEOUT, FRAME_HEADER_BYTES, HAND_OV
 from native.wire.directory import HEADER_WORDS, KERNEL_OK, MODEL_FLAGS, MODEL_MAX_ROWS, MODEL_ROUTE, MODEL_WORDS
 from native.wire.frames import frame_flag, frame_length
 from native.wire.infer_reader import read_infer
-from native.wire.kernel import Bytes, Words, int64, kernel
+from native.wire.kernel import Bytes, Words, int64
 from native.wire.parsed import (
     PARSED_MODEL,
     PARSED_ROUTING_KEY_BYTES,
@@ -93,7 +94,7 @@ MODEL_INFER = 1
 NO_TIMEOUT = -1
 
 
-@kernel("void(int64[::1], int64)")
+@inner("void(int64[::1], int64)")
 def reset_headers(lane: Words, connection_index: int) -> None:
     """A header block begins, of a request or of its trailers."""
     connections = carray(pointer(lane[LANE_CONNECTIONS]), (lane[LANE_CONNECTION_COUNT],), CONNECTION)
@@ -112,7 +113,7 @@ def reset_headers(lane: Words, connection_index: int) -> None:
     connection.header_retry = 0
 
 
-@kernel("int64(int64[::1], int64)")
+@inner("int64(int64[::1], int64)")
 def _refusal_of_headers(lane: Words, connection_index: int) -> int:
     """Index of the refusal that a request's headers deserve, or -1."""
     connections = carray(pointer(lane[LANE_CONNECTIONS]), (lane[LANE_CONNECTION_COUNT],), CONNECTION)
@@ -134,7 +135,7 @@ def _refusal_of_headers(lane: Words, connection_index: int) -> int:
     return -1
 
 
-@kernel("void(int64[::1], int64)")
+@inner("void(int64[::1], int64)")
 def hand_over(lane: Words, index: int) -> None:
     """Gives a complete call to the Python servicers, or refuses it where too many wait for them."""
     if lane[LANE_HANDED_IN_FLIGHT] >= lane[LANE_HANDED_MAX]:
@@ -151,7 +152,7 @@ def hand_over(lane: Words, index: int) -> None:
     begin_executing(lane, index)
 
 
-@kernel("int64(int64[::1], int64, int64)")
+@inner("int64(int64[::1], int64, int64)")
 def begin_request(lane: Words, connection_index: int, stream_id: int) -> int:
     """A request's headers are complete: claims its slot, or refuses it."""
     connections = carray(pointer(lane[LANE_CONNECTIONS]), (lane[LANE_CONNECTION_COUNT],), CONNECTION)
@@ -188,7 +189,7 @@ def begin_request(lane: Words, connection_index: int, stream_id: int) -> int:
     return result
 
 
-@kernel("boolean(int64[::1], int64, int64)")
+@inner("boolean(int64[::1], int64, int64)")
 def _reserve_request(lane: Words, index: int, total_bytes: int) -> bool:
     """Makes room for a whole message of `total_bytes`, within the bounds of the connection and of the worker."""
     slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
@@ -214,7 +215,7 @@ def _reserve_request(lane: Words, index: int, total_bytes: int) -> bool:
     return True
 
 
-@kernel("int64(int64[::1], int64, int64, int64)")
+@inner("int64(int64[::1], int64, int64, int64)")
 def append_chunk(lane: Words, index: int, source: int, count: int) -> int:
     """More bytes of a request's message: kept in its slot, or the call is refused. `source` holds `count` bytes."""
     slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
@@ -255,7 +256,7 @@ def append_chunk(lane: Words, index: int, source: int, count: int) -> int:
     return 0
 
 
-@kernel("int64(int64[::1], int64, uint8[::1], int64[::1], int64[::1])")
+@inner("int64(int64[::1], int64, uint8[::1], int64[::1], int64[::1])")
 def _choose(lane: Words, index: int, message: Bytes, table: Words, parsed: Words) -> int:
     """Puts the model that answers the request just read in place of the one that its name found. OK or HAND_OVER."""
     slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
@@ -277,7 +278,7 @@ def _choose(lane: Words, index: int, message: Bytes, table: Words, parsed: Words
     return OK
 
 
-@kernel("int64(int64[::1], int64)")
+@inner("int64(int64[::1], int64)")
 def end_request(lane: Words, index: int) -> int:
     """The peer has ended its side of the call: the message is read into a batch, handed over, or refused."""
     slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)

@@ -32,6 +32,7 @@ from native.http2.binding import (
     submit_shutdown_notice,
 )
 from native.http2.layout import SEND_PIECE_BYTES_MAX
+from native.inner import inner
 from native.lane.layout import (
     ASSEMBLING,
     CONNECTION,
@@ -142,7 +143,7 @@ def open_connection(lane: Words, connection_index: int, now_ns: int) -> int:
     return result
 
 
-@kernel("void(int64[::1], int64)")
+@inner("void(int64[::1], int64)")
 def close_connection(lane: Words, connection_index: int) -> None:
     """The transport is gone: every call of the connection is abandoned, then the session is deleted."""
     connections = carray(pointer(lane[LANE_CONNECTIONS]), (lane[LANE_CONNECTION_COUNT],), CONNECTION)
@@ -203,7 +204,7 @@ def receive(lane: Words, connection_index: int, source: int, count: int, now_ns:
     return 0
 
 
-@kernel("int64(int64[::1], int64, int64)")
+@inner("int64(int64[::1], int64, int64)")
 def _drain_session(lane: Words, connection_index: int, start: int) -> int:
     """Moves what the session wants to send into the outbox from `start` on; the end, negative where more is left.
 
@@ -290,7 +291,7 @@ def go_away(lane: Words, connection_index: int, step: int) -> None:
     touch(lane, connection_index)
 
 
-@kernel("void(int64[::1], int64)")
+@inner("void(int64[::1], int64)")
 def _check_calls(lane: Words, connection_index: int) -> None:
     """Resets calls of a connection whose peer neither sends the rest of its message nor takes its reply."""
     connections = carray(pointer(lane[LANE_CONNECTIONS]), (lane[LANE_CONNECTION_COUNT],), CONNECTION)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import carray
 
+from native.inner import inner
 from native.lane.layout import (
     ASSEMBLING,
     CONNECTION,
@@ -97,7 +98,7 @@ def claim_slot(lane: Words, connection_index: int) -> int:
     return index
 
 
-@kernel("void(int64[::1], int64)")
+@inner("void(int64[::1], int64)")
 def drop_request(lane: Words, index: int) -> None:
     """Gives back the memory of a request's message, once it is read or refused. Safe to repeat."""
     slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
@@ -115,7 +116,7 @@ def drop_request(lane: Words, index: int) -> None:
     slot.request_bytes = 0
 
 
-@kernel("void(int64[::1], int64)")
+@inner("void(int64[::1], int64)")
 def drop_reply(lane: Words, index: int) -> None:
     """Gives back the memory of a reply, sent or not. Safe to repeat."""
     slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
@@ -135,7 +136,7 @@ def drop_reply(lane: Words, index: int) -> None:
     slot.reply_end = 0
 
 
-@kernel("void(int64[::1], int64)")
+@inner("void(int64[::1], int64)")
 def begin_executing(lane: Words, index: int) -> None:
     """Counts the slot among its connection's executing requests, until `end_executing`."""
     slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
@@ -149,7 +150,7 @@ def begin_executing(lane: Words, index: int) -> None:
     slot.executing_generation = connection.generation
 
 
-@kernel("void(int64[::1], int64)")
+@inner("void(int64[::1], int64)")
 def end_executing(lane: Words, index: int) -> None:
     """The work of a slot has ended. Safe to repeat, and after its connection has gone."""
     slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
@@ -163,7 +164,7 @@ def end_executing(lane: Words, index: int) -> None:
     slot.executing_of = NO_CONNECTION
 
 
-@kernel("void(int64[::1], int64)")
+@inner("void(int64[::1], int64)")
 def untie_slot(lane: Words, index: int) -> None:
     """Takes the slot out of its connection's list: its stream is gone, its work may go on."""
     slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
@@ -205,7 +206,7 @@ def release_slot(lane: Words, index: int) -> None:
     counters[SLOTS_IN_USE] -= 1
 
 
-@kernel("int64(int64[::1], int64)")
+@inner("int64(int64[::1], int64)")
 def abandon_slot(lane: Words, index: int) -> int:
     """The slot's stream is gone. Frees it, or marks it cancelled where work still holds it; 1 where it was queued.
 

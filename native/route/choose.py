@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from numba import carray
 
+from native.inner import inner
 from native.lane.layout import LANE_ROUTES, LANE_SLOT_COUNT, LANE_SLOTS, SLOT
 from native.plane.routing import MODELS_MAX, NO_SEAT, PPM
 from native.pointers import pointer
@@ -16,7 +17,7 @@ from native.wire.codes import HAND_OVER
 from native.wire.kernel import Words, int64, kernel
 
 
-@kernel("int64(int64[::1], int64, int64, int64)")
+@inner("int64(int64[::1], int64, int64, int64)")
 def split_request(lane: Words, model: int, keyed: int, hashed: int) -> int:
     """The seat for a request of a model, by the weights that stand, or NO_SEAT where no stable is ready.
 
@@ -75,7 +76,7 @@ def decide(lane: Words, model: int, keyed: int, hashed: int, pin: int, wanted: i
     return (seat if allowed else HAND_OVER), epoch, 0
 
 
-@kernel("int64(int64[::1], int64, int64, int64)")
+@inner("int64(int64[::1], int64, int64, int64)")
 def choose_seat(lane: Words, slot_index: int, model: int, wanted: int) -> int:
     """`decide` for a slot's call, whose key and pin are noted in it; what it decided on is noted there, too."""
     slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)

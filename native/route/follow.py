@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import carray
 
+from native.inner import inner
 from native.lane.layout import (
     LANE_DIRECTORY_TABLE,
     LANE_DIRECTORY_WORDS,
@@ -71,7 +72,7 @@ PPM_OF_ALL = 1_000_000
 NO_MODEL = -1  # of a vacant place
 
 
-@kernel("int64(int64[::1], int64, int64)")
+@inner("int64(int64[::1], int64, int64)")
 def _ready_seat(lane: Words, seat: int, generation: int) -> int:
     """The seat, where this very artifact is ready in this worker, else NO_SEAT."""
     seats = carray(pointer(lane[LANE_SEATS]), (SEATS_MAX,), SEAT)
@@ -80,7 +81,7 @@ def _ready_seat(lane: Words, seat: int, generation: int) -> int:
     return seat
 
 
-@kernel("void(int64[::1], int64, int64[::1], int64)")
+@inner("void(int64[::1], int64, int64[::1], int64)")
 def _take_route(lane: Words, model: int, table: Words, at: int) -> None:
     """One model's route from a table, as this worker can serve it."""
     routes = carray(pointer(lane[LANE_ROUTES]), (MODELS_MAX,), ROUTE)
@@ -107,7 +108,7 @@ def _take_route(lane: Words, model: int, table: Words, at: int) -> None:
     route.weight_epoch = weight_epoch
 
 
-@kernel("int64(int64[::1], int64, int64)")
+@inner("int64(int64[::1], int64, int64)")
 def _role_of(lane: Words, model: int, seat: int) -> int:
     """What a seat of this model's is for."""
     routes = carray(pointer(lane[LANE_ROUTES]), (MODELS_MAX,), ROUTE)
@@ -121,7 +122,7 @@ def _role_of(lane: Words, model: int, seat: int) -> int:
     return ROLE_LAST_SAFE if route.last_safe == seat else ROLE_NONE
 
 
-@kernel("int64(int64[::1], int64, int64, int64)")
+@inner("int64(int64[::1], int64, int64, int64)")
 def _runner_of(lane: Words, model: int, seat: int, role: int) -> int:
     """The seat that runs what waits for this one, or NO_SEAT.
 

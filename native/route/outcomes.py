@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import carray
 
+from native.inner import inner
 from native.lane.layout import (
     LANE_AGE_LIMIT_NS,
     LANE_CELLS,
@@ -73,7 +74,7 @@ EXPONENT_FP32 = 0x7F800000
 EXPONENT_FP64 = 0x7FF0000000000000
 
 
-@kernel("int64(int64, int64, int64, int64)")
+@inner("int64(int64, int64, int64, int64)")
 def _all_finite(address: int, datatype: int, first: int, count: int) -> int:
     """1 where elements [first, first + count) of a column of this type are finite. The caller has checked the range."""
     bad = int64(0)
@@ -186,7 +187,7 @@ def evidence_of(lane: Words, evidence: int, event: int) -> int:
     return evidence
 
 
-@kernel("void(int64[::1], int64, int64)")
+@inner("void(int64[::1], int64, int64)")
 def count_answered(lane: Words, slot_index: int, output_address: int) -> None:
     """Counts a request whose rows were run and lie in an output block: not finite, late, or well."""
     slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)

@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 
+from native.inner import inner
 from native.plane.routing import PPM
 from native.wire.kernel import Bytes, int64, kernel
 
@@ -49,7 +50,7 @@ def key_position(hashed: int, salt: int) -> int:
     return (high * PPM) >> 32
 
 
-@kernel("int64(int64)")
+@inner("int64(int64)")
 def block_length(canary_ppm: int) -> int:
     """The shortest block of at least BLOCK_LENGTH_MIN requests that can hold the share exactly, or 0: none is short."""
     left = int64(PPM)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from native.inner import inner
 from native.wire.codes import HAND_OVER, OK
 from native.wire.datatypes import (
     BOOL,
@@ -22,13 +23,13 @@ from native.wire.datatypes import (
     UINT32,
 )
 from native.wire.fields import LENGTH_DELIMITED, skip_field, small_varint, wide_varint
-from native.wire.kernel import Bytes, Words, int64, kernel
+from native.wire.kernel import Bytes, Words, int64
 from native.wire.parsed import ENCODING_FIXED, ENCODING_VARINTS, PARSED_DATA_BYTES, PARSED_DATA_OFFSET, PARSED_ENCODING
 
 _FIELD_MAX: Final = 8
 
 
-@kernel("int64(int64, int64)")
+@inner("int64(int64, int64)")
 def element_value(bits: int, datatype: int) -> int:
     """The element that a varint's 64 bits stand for, as protobuf's field truncates them. Maybe out of range."""
     if datatype == BOOL:
@@ -40,7 +41,7 @@ def element_value(bits: int, datatype: int) -> int:
     return bits
 
 
-@kernel("boolean(int64, int64)")
+@inner("boolean(int64, int64)")
 def element_fits(value: int, datatype: int) -> bool:
     """True where the datatype can hold the value that came in a wider field."""
     if datatype == INT8:
@@ -54,7 +55,7 @@ def element_fits(value: int, datatype: int) -> bool:
     return True
 
 
-@kernel("boolean(uint8[::1], int64, int64, int64, int64)")
+@inner("boolean(uint8[::1], int64, int64, int64, int64)")
 def varints_ok(message: Bytes, position: int, end: int, datatype: int, elements: int) -> bool:
     """True where [position, end) is exactly `elements` varints and each fits the datatype."""
     for _element in range(elements):
@@ -64,7 +65,7 @@ def varints_ok(message: Bytes, position: int, end: int, datatype: int, elements:
     return position == end
 
 
-@kernel("int64(uint8[::1], int64, int64, int64, int64, int64[::1])")
+@inner("int64(uint8[::1], int64, int64, int64, int64, int64[::1])")
 def read_contents(message: Bytes, position: int, end: int, contents_field: int, record: int, parsed: Words) -> int:
     """Notes in the input's record where the elements are in an InferTensorContents; OK or HAND_OVER.
 

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from typing import Final
 
+from native.inner import inner
 from native.wire.datatypes import BOOL, INT8, INT16, INT32
-from native.wire.kernel import Bytes, int64, kernel
+from native.wire.kernel import Bytes, int64
 
 # The 57 low bits that stay after an arithmetic shift by 7, so that a negative value is written as unsigned 64 bits.
 _AFTER_SHIFT: Final = (1 << 57) - 1
 
 
-@kernel("int64(int64)")
+@inner("int64(int64)")
 def varint_bytes(bits: int) -> int:
     """Bytes of the varint that carries these 64 bits, 1 to 10."""
     count = int64(1)
@@ -25,7 +26,7 @@ def varint_bytes(bits: int) -> int:
     return count
 
 
-@kernel("int64(uint8[::1], int64, int64)")
+@inner("int64(uint8[::1], int64, int64)")
 def write_varint(out: Bytes, position: int, bits: int) -> int:
     """Writes the varint of these 64 bits; the position after it. The caller has checked that it fits."""
     low = bits & 0x7F
@@ -39,7 +40,7 @@ def write_varint(out: Bytes, position: int, bits: int) -> int:
     return position + 1
 
 
-@kernel("int64(uint8[::1], int64, int64, int64)")
+@inner("int64(uint8[::1], int64, int64, int64)")
 def element_at(block: Bytes, offset: int, datatype: int, width: int) -> int:
     """The little-endian element of `width` bytes at `offset`, extended as its datatype has a sign or not."""
     bits = int64(0)

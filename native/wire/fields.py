@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from native.inner import inner
 from native.wire.codes import HAND_OVER, VARINT_MAX
-from native.wire.kernel import Bytes, int64, kernel
+from native.wire.kernel import Bytes, int64
 
 # Wire types: the low three bits of a tag.
 VARINT: Final = 0
@@ -23,7 +24,7 @@ _SMALL_VARINT_BYTES_MAX: Final = 5
 _VARINT_BYTES_MAX: Final = 10
 
 
-@kernel("UniTuple(int64, 2)(uint8[::1], int64, int64)")
+@inner("UniTuple(int64, 2)(uint8[::1], int64, int64)")
 def small_varint(message: Bytes, position: int, end: int) -> tuple[int, int]:
     """A tag or a length: (value, position after it); the value is HAND_OVER above VARINT_MAX or where it is cut."""
     if position >= end:
@@ -42,7 +43,7 @@ def small_varint(message: Bytes, position: int, end: int) -> tuple[int, int]:
     return HAND_OVER, position
 
 
-@kernel("UniTuple(int64, 2)(uint8[::1], int64, int64)")
+@inner("UniTuple(int64, 2)(uint8[::1], int64, int64)")
 def wide_varint(message: Bytes, position: int, end: int) -> tuple[int, int]:
     """A value: (its 64 bits, position after it); the position is HAND_OVER where it is cut or needs more than 64."""
     bits = int64(0)
@@ -58,7 +59,7 @@ def wide_varint(message: Bytes, position: int, end: int) -> tuple[int, int]:
     return bits, HAND_OVER
 
 
-@kernel("int64(uint8[::1], int64, int64, int64)")
+@inner("int64(uint8[::1], int64, int64, int64)")
 def skip_field(message: Bytes, position: int, end: int, tag: int) -> int:
     """Position after the value of a field whose number means nothing here, or HAND_OVER."""
     wire_type = tag & 7
@@ -79,7 +80,7 @@ def skip_field(message: Bytes, position: int, end: int, tag: int) -> int:
     return HAND_OVER
 
 
-@kernel("boolean(uint8[::1], int64, uint8[::1], int64, int64)")
+@inner("boolean(uint8[::1], int64, uint8[::1], int64, int64)")
 def bytes_equal(left: Bytes, left_offset: int, right: Bytes, right_offset: int, count: int) -> bool:
     """True where `count` bytes are the same. The caller has checked both ranges."""
     for index in range(count):
@@ -88,7 +89,7 @@ def bytes_equal(left: Bytes, left_offset: int, right: Bytes, right_offset: int, 
     return True
 
 
-@kernel("boolean(uint8[::1], int64, int64)")
+@inner("boolean(uint8[::1], int64, int64)")
 def ascii_only(message: Bytes, offset: int, count: int) -> bool:
     """True where no byte has its high bit set, which is the UTF-8 that can be told without decoding it."""
     seen = int64(0)
@@ -97,7 +98,7 @@ def ascii_only(message: Bytes, offset: int, count: int) -> bool:
     return seen < 0x80
 
 
-@kernel("boolean(uint8[::1], int64, int64)")
+@inner("boolean(uint8[::1], int64, int64)")
 def bools_ok(message: Bytes, offset: int, count: int) -> bool:
     """True where each byte is 0 or 1, the only ones that a bool may be made of."""
     seen = int64(0)

@@ -7,6 +7,7 @@ Always: a length is compared with the bound before anybody computes with it or m
 
 from __future__ import annotations
 
+from native.inner import inner
 from native.wire.codes import (
     BAD_FLAG,
     COMPRESSED,
@@ -18,10 +19,10 @@ from native.wire.codes import (
     TAIL,
     TOO_LONG,
 )
-from native.wire.kernel import Bytes, int64, kernel
+from native.wire.kernel import Bytes, int64
 
 
-@kernel("int64(uint8[::1], int64, int64)")
+@inner("int64(uint8[::1], int64, int64)")
 def frame_flag(buffer: Bytes, start: int, end: int) -> int:
     """PLAIN or COMPRESSED, or NEED_MORE where there is no byte yet, or BAD_FLAG.
 
@@ -37,7 +38,7 @@ def frame_flag(buffer: Bytes, start: int, end: int) -> int:
     return BAD_FLAG
 
 
-@kernel("int64(uint8[::1], int64, int64, int64)")
+@inner("int64(uint8[::1], int64, int64, int64)")
 def frame_length(buffer: Bytes, start: int, end: int, message_bytes_max: int) -> int:
     """The length of the message whose frame begins at `start`, or NEED_MORE (header incomplete), or TOO_LONG.
 
@@ -57,7 +58,7 @@ def frame_length(buffer: Bytes, start: int, end: int, message_bytes_max: int) ->
     return length
 
 
-@kernel("int64(uint8[::1], int64, int64, int64)")
+@inner("int64(uint8[::1], int64, int64, int64)")
 def unary_state(buffer: Bytes, start: int, end: int, message_bytes_max: int) -> int:
     """What the whole body of a unary request is, once its stream has ended.
 

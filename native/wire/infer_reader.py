@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from native.inner import inner
 from native.wire.codes import HAND_OVER, ID_BYTES_MAX, INPUTS_MAX, OK, OUTPUTS_MAX
 from native.wire.contents import read_contents, varints_ok
 from native.wire.datatypes import BOOL, NO_CONTENTS
@@ -26,7 +27,7 @@ from native.wire.directory import (
     TYPED_OK,
 )
 from native.wire.fields import LENGTH_DELIMITED, ascii_only, bools_ok, skip_field, small_varint
-from native.wire.kernel import Bytes, Words, int64, kernel
+from native.wire.kernel import Bytes, Words, int64
 from native.wire.outputs import output_mask
 from native.wire.parsed import (
     ENCODING_FIXED,
@@ -71,7 +72,7 @@ _OUTPUT_NAME_TAG: Final = 1 << 3 | LENGTH_DELIMITED
 _OUTPUT_FIELD_MAX: Final = 2
 
 
-@kernel("int64(uint8[::1], int64, int64, int64, int64[::1])")
+@inner("int64(uint8[::1], int64, int64, int64, int64[::1])")
 def _note_output(message: Bytes, position: int, end: int, note: int, parsed: Words) -> int:
     """Notes the name in an InferRequestedOutputTensor; OK or HAND_OVER."""
     parsed[note] = position
@@ -96,7 +97,7 @@ def _note_output(message: Bytes, position: int, end: int, note: int, parsed: Wor
     return OK
 
 
-@kernel("boolean(uint8[::1], int64[::1], int64, int64, int64, int64[::1])")
+@inner("boolean(uint8[::1], int64[::1], int64, int64, int64, int64[::1])")
 def _elements_ok(message: Bytes, table: Words, at: int, record: int, rows: int, parsed: Words) -> bool:
     """True where the bytes of the input's record are exactly its elements for `rows` rows, and each is in range."""
     offset = parsed[record + PARSED_DATA_OFFSET]
@@ -109,7 +110,7 @@ def _elements_ok(message: Bytes, table: Words, at: int, record: int, rows: int, 
     return datatype != BOOL or bools_ok(message, offset, length)
 
 
-@kernel("int64(uint8[::1], int64[::1], uint8[::1], int64, boolean, int64[::1])")
+@inner("int64(uint8[::1], int64[::1], uint8[::1], int64, boolean, int64[::1])")
 def _read_inputs(message: Bytes, table: Words, blob: Bytes, model_at: int, typed: bool, parsed: Words) -> int:
     """Fills the records of all declared inputs from the noted tensors; their common rows, or HAND_OVER."""
     rows = int64(0)
@@ -150,7 +151,7 @@ def _read_inputs(message: Bytes, table: Words, blob: Bytes, model_at: int, typed
     return rows
 
 
-@kernel("int64(uint8[::1], int64, int64, int64[::1], uint8[::1], int64[::1])")
+@inner("int64(uint8[::1], int64, int64, int64[::1], uint8[::1], int64[::1])")
 def read_infer(message: Bytes, start: int, end: int, table: Words, blob: Bytes, parsed: Words) -> int:
     """Fills `parsed` from the message in [start, end); OK or HAND_OVER.
 

@@ -11,9 +11,10 @@ from typing import Final
 
 import numpy as np
 
+from native.inner import inner
 from native.wire.codes import BAD_TIMEOUT, NO_METHOD
 from native.wire.fields import bytes_equal
-from native.wire.kernel import Bytes, Words, int64, kernel
+from native.wire.kernel import Bytes, Words, int64
 
 TIMEOUT_DIGITS_MAX: Final = 8
 # The longest wait that int64 nanoseconds hold; 99,999,999 hours would be 39 times as long.
@@ -43,7 +44,7 @@ def method_table(paths: Sequence[str]) -> tuple[Words, Bytes]:
     return np.array(spans, dtype=np.int64), np.frombuffer(bytes(text) or b"\0", dtype=np.uint8).copy()
 
 
-@kernel("int64(uint8[::1], int64, int64, int64[::1], uint8[::1])")
+@inner("int64(uint8[::1], int64, int64, int64[::1], uint8[::1])")
 def method_of(path: Bytes, start: int, end: int, spans: Words, text: Bytes) -> int:
     """Index of the path in the table, exact to the byte, or NO_METHOD.
 
@@ -56,7 +57,7 @@ def method_of(path: Bytes, start: int, end: int, spans: Words, text: Bytes) -> i
     return NO_METHOD
 
 
-@kernel("boolean(uint8[::1], int64, int64)")
+@inner("boolean(uint8[::1], int64, int64)")
 def content_type_ok(value: Bytes, start: int, end: int) -> bool:
     """True for `application/grpc` by itself or followed by '+' (a format) or ';' (a parameter)."""
     length = len(_CONTENT_TYPE)
@@ -71,7 +72,7 @@ def content_type_ok(value: Bytes, start: int, end: int) -> bool:
     return follows in (_PLUS, _SEMICOLON)
 
 
-@kernel("int64(uint8[::1], int64, int64)")
+@inner("int64(uint8[::1], int64, int64)")
 def timeout_ns(value: Bytes, start: int, end: int) -> int:
     """Nanoseconds of a `grpc-timeout` value, at most TIMEOUT_NS_MAX, or BAD_TIMEOUT.
 

@@ -5,6 +5,7 @@ Used by the two readers, which have noted where the names lie.
 
 from __future__ import annotations
 
+from native.inner import inner
 from native.wire.codes import HAND_OVER
 from native.wire.directory import (
     MODEL_OUTPUT_COUNT,
@@ -14,11 +15,11 @@ from native.wire.directory import (
     TENSOR_WORDS,
 )
 from native.wire.fields import bytes_equal
-from native.wire.kernel import Bytes, Words, int64, kernel
+from native.wire.kernel import Bytes, Words, int64
 from native.wire.parsed import NOTE_OUTPUTS
 
 
-@kernel("int64(uint8[::1], int64[::1], uint8[::1], int64, int64, int64[::1])")
+@inner("int64(uint8[::1], int64[::1], uint8[::1], int64, int64, int64[::1])")
 def output_mask(message: Bytes, table: Words, blob: Bytes, model_at: int, wanted: int, parsed: Words) -> int:
     """Mask of the `wanted` names noted at NOTE_OUTPUTS, all outputs where none is, or HAND_OVER.
 

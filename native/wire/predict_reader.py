@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from native.inner import inner
 from native.wire.codes import HAND_OVER, INPUTS_MAX, OK, OUTPUTS_MAX
 from native.wire.datatypes import BOOL, FP32
 from native.wire.directory import (
@@ -21,7 +22,7 @@ from native.wire.directory import (
     TENSOR_WORDS,
 )
 from native.wire.fields import LENGTH_DELIMITED, ascii_only, bools_ok, skip_field, small_varint
-from native.wire.kernel import Bytes, Words, int64, kernel
+from native.wire.kernel import Bytes, Words, int64
 from native.wire.outputs import output_mask
 from native.wire.parsed import (
     ENCODING_FIXED,
@@ -60,7 +61,7 @@ _INPUTS: Final = 4
 _OUTPUTS: Final = 5
 
 
-@kernel("int64(int64[::1], int64)")
+@inner("int64(int64[::1], int64)")
 def _contents_of(parsed: Words, datatype: int) -> int:
     """Word index of the note that says where the elements are: `raw` or packed `float_values`. Else HAND_OVER."""
     raw_count = parsed[NOTE_FIELD_4 + 2]
@@ -74,7 +75,7 @@ def _contents_of(parsed: Words, datatype: int) -> int:
     return HAND_OVER
 
 
-@kernel("int64(uint8[::1], int64[::1], uint8[::1], int64, int64[::1])")
+@inner("int64(uint8[::1], int64[::1], uint8[::1], int64, int64[::1])")
 def _read_inputs(message: Bytes, table: Words, blob: Bytes, model_at: int, parsed: Words) -> int:
     """Fills the records of all declared inputs from the noted tensors; their common rows, or HAND_OVER."""
     rows = int64(0)
@@ -105,7 +106,7 @@ def _read_inputs(message: Bytes, table: Words, blob: Bytes, model_at: int, parse
     return rows
 
 
-@kernel("int64(uint8[::1], int64, int64, int64[::1], uint8[::1], int64[::1])")
+@inner("int64(uint8[::1], int64, int64, int64[::1], uint8[::1], int64[::1])")
 def read_predict(message: Bytes, start: int, end: int, table: Words, blob: Bytes, parsed: Words) -> int:
     """Fills `parsed` from the message in [start, end); OK or HAND_OVER.
 

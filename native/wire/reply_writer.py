@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from native.inner import inner
 from native.wire.codes import FRAME_HEADER_BYTES, NO_ROOM
 from native.wire.datatypes import FP32_CONTENTS, FP64_CONTENTS
 from native.wire.directory import (
@@ -35,7 +36,7 @@ from native.wire.directory import (
 )
 from native.wire.elements import element_at, varint_bytes, write_varint
 from native.wire.fields import LENGTH_DELIMITED
-from native.wire.kernel import Bytes, Words, copy_bytes, int64, kernel
+from native.wire.kernel import Bytes, Words, copy_bytes, int64
 from native.wire.parsed import TYPED_CONTENTS
 
 _SHAPE_TAG: Final = 3 << 3 | LENGTH_DELIMITED
@@ -47,26 +48,26 @@ _INFER_CONTENTS_TAG: Final = 5 << 3 | LENGTH_DELIMITED
 _INFER_RAW_TAG: Final = 6 << 3 | LENGTH_DELIMITED
 
 
-@kernel("int64(int64)")
+@inner("int64(int64)")
 def _field_bytes(length: int) -> int:
     """Bytes of a length-delimited field of one tag byte."""
     return 1 + varint_bytes(length) + length
 
 
-@kernel("int64(int64[::1], int64, int64)")
+@inner("int64(int64[::1], int64, int64)")
 def _described_bytes(table: Words, at: int, rows: int) -> int:
     """Bytes of an output's name, datatype and shape."""
     return table[at + TENSOR_HEAD_BYTES] + _field_bytes(varint_bytes(rows) + table[at + TENSOR_SHAPE_TAIL_BYTES])
 
 
-@kernel("int64(uint8[::1], int64, int64, int64)")
+@inner("int64(uint8[::1], int64, int64, int64)")
 def _write_tag(out: Bytes, position: int, tag: int, length: int) -> int:
     """Writes a tag of one byte and a length; the position after them."""
     out[position] = tag
     return write_varint(out, position + 1, length)
 
 
-@kernel("int64(uint8[::1], int64, int64)")
+@inner("int64(uint8[::1], int64, int64)")
 def _write_frame_header(out: Bytes, position: int, message_bytes: int) -> int:
     """Writes flag 0 and the length, big-endian; the position after them."""
     out[position] = 0
@@ -75,7 +76,7 @@ def _write_frame_header(out: Bytes, position: int, message_bytes: int) -> int:
     return position + FRAME_HEADER_BYTES
 
 
-@kernel("int64(uint8[::1], int64, int64[::1], uint8[::1], int64, int64)")
+@inner("int64(uint8[::1], int64, int64[::1], uint8[::1], int64, int64)")
 def _write_described(out: Bytes, position: int, table: Words, blob: Bytes, at: int, rows: int) -> int:
     """Writes an output's name, datatype and shape; the position after them."""
     head_bytes = table[at + TENSOR_HEAD_BYTES]
@@ -87,7 +88,7 @@ def _write_described(out: Bytes, position: int, table: Words, blob: Bytes, at: i
     return position + tail_bytes
 
 
-@kernel("int64(int64[::1], int64, int64, int64, uint8[::1], int64)")
+@inner("int64(int64[::1], int64, int64, int64, uint8[::1], int64)")
 def _packed_bytes(table: Words, at: int, rows: int, contents_field: int, arena_block: Bytes, row: int) -> int:
     """Bytes of an output's elements as packed contents, without tag and length."""
     row_bytes = table[at + TENSOR_ROW_BYTES]
@@ -101,7 +102,7 @@ def _packed_bytes(table: Words, at: int, rows: int, contents_field: int, arena_b
     return total
 
 
-@kernel("int64(uint8[::1], int64, int64[::1], int64, int64, int64, uint8[::1], int64)")
+@inner("int64(uint8[::1], int64, int64[::1], int64, int64, int64, uint8[::1], int64)")
 def _write_packed(
     out: Bytes, position: int, table: Words, at: int, rows: int, contents_field: int, arena_block: Bytes, row: int
 ) -> int:
@@ -118,7 +119,7 @@ def _write_packed(
     return position
 
 
-@kernel("int64(int64[::1], int64, int64, int64)")
+@inner("int64(int64[::1], int64, int64, int64)")
 def predict_reply_bytes(table: Words, model: int, rows: int, output_mask: int) -> int:
     """Exact bytes of a framed PredictReply. output_mask: a subset of the model's outputs, not empty."""
     model_at = HEADER_WORDS + model * MODEL_WORDS
@@ -130,7 +131,7 @@ def predict_reply_bytes(table: Words, model: int, rows: int, output_mask: int) -
     return total
 
 
-@kernel("int64(uint8[::1], int64, int64, int64[::1], uint8[::1], int64, int64, int64, uint8[::1], int64)")
+@inner("int64(uint8[::1], int64, int64, int64[::1], uint8[::1], int64, int64, int64, uint8[::1], int64)")
 def write_predict_reply(
     out: Bytes, start: int, end: int, table: Words, blob: Bytes,
     model: int, rows: int, output_mask: int, arena_block: Bytes, row: int,
@@ -161,7 +162,7 @@ def write_predict_reply(
     return position
 
 
-@kernel("int64(int64[::1], int64, int64, int64, int64, int64, uint8[::1], int64)")
+@inner("int64(int64[::1], int64, int64, int64, int64, int64, uint8[::1], int64)")
 def infer_reply_bytes(
     table: Words, model: int, rows: int, output_mask: int, id_bytes: int, contents: int, arena_block: Bytes, row: int
 ) -> int:
@@ -188,7 +189,7 @@ def infer_reply_bytes(
     return total
 
 
-@kernel(
+@inner(
     "int64(uint8[::1], int64, int64, int64[::1], uint8[::1], int64, int64, int64, uint8[::1], int64, int64,"
     " int64, uint8[::1], int64)"
 )

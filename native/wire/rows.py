@@ -6,6 +6,7 @@ Always: writes only rows [row, row + rows) of each declared input's column, and 
 
 from __future__ import annotations
 
+from native.inner import inner
 from native.wire.codes import NO_ROOM, OK
 from native.wire.contents import element_value
 from native.wire.directory import (
@@ -21,7 +22,7 @@ from native.wire.directory import (
     TENSOR_WORDS,
 )
 from native.wire.fields import wide_varint
-from native.wire.kernel import Bytes, Words, copy_bytes, kernel
+from native.wire.kernel import Bytes, Words, copy_bytes
 from native.wire.parsed import (
     ENCODING_FIXED,
     PARSED_DATA_BYTES,
@@ -34,7 +35,7 @@ from native.wire.parsed import (
 )
 
 
-@kernel("void(uint8[::1], int64, int64, int64, int64, uint8[::1], int64, int64)")
+@inner("void(uint8[::1], int64, int64, int64, int64, uint8[::1], int64, int64)")
 def _decode_varints(
     message: Bytes, position: int, end: int, datatype: int, elements: int, block: Bytes, target: int, width: int
 ) -> None:
@@ -47,7 +48,7 @@ def _decode_varints(
         target += width
 
 
-@kernel("int64(uint8[::1], int64[::1], int64[::1], uint8[::1], int64)")
+@inner("int64(uint8[::1], int64[::1], int64[::1], uint8[::1], int64)")
 def copy_rows(message: Bytes, parsed: Words, table: Words, arena_block: Bytes, row: int) -> int:
     """Copies, or decodes, all inputs into rows [row, row + parsed rows) of the block; OK or NO_ROOM.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from native.inner import inner
 from native.wire.codes import HAND_OVER, OK
 from native.wire.directory import (
     HEADER_WORDS,
@@ -41,7 +42,7 @@ from native.wire.fields import (
     small_varint,
     wide_varint,
 )
-from native.wire.kernel import Bytes, Words, kernel
+from native.wire.kernel import Bytes, Words
 from native.wire.parsed import DIMENSIONS_MAX, NOTE_SHAPE, NOTE_TENSOR
 
 # What `read_tensor` notes, as words of the parsed vector.
@@ -62,7 +63,7 @@ _SHAPE_TAG: Final = 3 << 3 | LENGTH_DELIMITED
 _SHAPE_ELEMENT_TAG: Final = 3 << 3 | VARINT
 
 
-@kernel("boolean(uint8[::1], int64, int64, int64[::1], uint8[::1], int64)")
+@inner("boolean(uint8[::1], int64, int64, int64[::1], uint8[::1], int64)")
 def version_ok(message: Bytes, offset: int, count: int, table: Words, blob: Bytes, model_at: int) -> bool:
     """True where no version is asked for, or the one that is served."""
     if count == 0:
@@ -72,7 +73,7 @@ def version_ok(message: Bytes, offset: int, count: int, table: Words, blob: Byte
     )
 
 
-@kernel("int64(uint8[::1], int64, int64, int64, int64, int64[::1], uint8[::1])")
+@inner("int64(uint8[::1], int64, int64, int64, int64, int64[::1], uint8[::1])")
 def find_model(
     message: Bytes,
     name_offset: int,
@@ -97,7 +98,7 @@ def find_model(
     return HAND_OVER
 
 
-@kernel("int64(uint8[::1], int64, int64, int64, int64, int64[::1])")
+@inner("int64(uint8[::1], int64, int64, int64, int64, int64[::1])")
 def read_dimensions(message: Bytes, position: int, end: int, count: int, count_max: int, parsed: Words) -> int:
     """Notes the varints of [position, end) as dimensions from `count` on; the new count, or HAND_OVER.
 
@@ -114,7 +115,7 @@ def read_dimensions(message: Bytes, position: int, end: int, count: int, count_m
     return count
 
 
-@kernel("int64(uint8[::1], int64, int64, int64[::1])")
+@inner("int64(uint8[::1], int64, int64, int64[::1])")
 def read_tensor(message: Bytes, position: int, end: int, parsed: Words) -> int:
     """Notes the fields of one tensor's message; OK or HAND_OVER. Says nothing yet about what they mean."""
     for word in range(NOTE_TENSOR, NOTE_FIELD_6 + NOTE_FIELD_WORDS):
@@ -165,7 +166,7 @@ def read_tensor(message: Bytes, position: int, end: int, parsed: Words) -> int:
     return OK
 
 
-@kernel("boolean(uint8[::1], int64[::1], uint8[::1], int64, int64, int64[::1])")
+@inner("boolean(uint8[::1], int64[::1], uint8[::1], int64, int64, int64[::1])")
 def _declared(message: Bytes, table: Words, blob: Bytes, model_at: int, at: int, parsed: Words) -> bool:
     """True where the noted tensor has the datatype and the shape of the input whose record is at `at`."""
     if parsed[NOTE_DATATYPE_BYTES] != table[at + TENSOR_DATATYPE_NAME_BYTES]:
@@ -191,7 +192,7 @@ def _declared(message: Bytes, table: Words, blob: Bytes, model_at: int, at: int,
     return True
 
 
-@kernel("int64(uint8[::1], int64[::1], uint8[::1], int64, int64, int64[::1])")
+@inner("int64(uint8[::1], int64[::1], uint8[::1], int64, int64, int64[::1])")
 def match_input(message: Bytes, table: Words, blob: Bytes, model_at: int, guess: int, parsed: Words) -> int:
     """Index of the declared input that the noted tensor is, in type and dimensions too, or HAND_OVER.
 

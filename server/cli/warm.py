@@ -1,8 +1,8 @@
 """Compiles all kernels into the cache, in one process, so that workers only load them.
 
 Used by `roost warm`, by the parent before the first worker (`python -m server.cli.warm`) and by the image's build:
-several processes that fill one cache at once have crashed Numba. Always: importing a module of `native` compiles what
-it declares, since every kernel has a declared signature.
+several processes that fill one cache at once have crashed Numba. Always: importing a module of `native` compiles the
+kernels that it declares, since each has a declared signature, and the inner ones that these call.
 """
 
 from __future__ import annotations
