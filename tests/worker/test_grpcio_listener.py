@@ -10,6 +10,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+from grpc import aio
 
 from native.plane import counters
 from native.route.layout import MAIN
