@@ -38,9 +38,14 @@ def busy_us(core: int) -> int:
 
 
 def rss_bytes(pid: int) -> int:
-    """Resident memory of one process in bytes. Raises FileNotFoundError where it has ended."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    (kilobytes,) = [line.split()[1] for line in lines if line.startswith("VmRSS:")]
+    """Resident memory of one process in bytes. Raises ProcessLookupError where it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except FileNotFoundError:
+        lines = []
+    kilobytes = next((line.split()[1] for line in lines if line.startswith("VmRSS:")), None)  # a zombie has none
+    if kilobytes is None:
+        raise ProcessLookupError(f"process {pid} has ended")
     return int(kilobytes) * 1024
 
 

@@ -33,20 +33,26 @@ class Served:
     log: Path
 
 
+# What it imports ten seconds after the start would be counted as requests' processor time.
+WITHOUT_STANDBY = ("env", "ROOST_SERVER__STANDBY=false")
+
+
 def roost_command(files: Mapping[str, Path], listener: str, *more: str) -> list[str]:
-    """`roost serve` of ONNX files by model name, with one worker unless `more` says otherwise."""
+    """`roost serve` of ONNX files by model name, with one worker unless `more` says otherwise, and no standby."""
     anywhere = "127.0.0.1:0"
     models = [part for name, file in files.items() for part in ("--onnx", f"{name}={file}")]
     addresses = ["--listen", anywhere, "--http", anywhere, "--admin", anywhere]
-    return [sys.executable, "-m", "server.cli", "serve", *models, "--listener", listener, *addresses, *more]
+    serve = [sys.executable, "-m", "server.cli", "serve"]
+    return [*WITHOUT_STANDBY, *serve, *models, "--listener", listener, *addresses, *more]
 
 
 def roost_registry_command(registry: str, model: str, *more: str) -> list[str]:
-    """`roost serve` of an artifact in a registry: "name@alias" or "name:version", with one worker."""
+    """`roost serve` of an artifact in a registry: "name@alias" or "name:version", with one worker and no standby."""
     anywhere = "127.0.0.1:0"
     source = ["--registry", registry, "--model", model]
     addresses = ["--listen", anywhere, "--http", anywhere, "--admin", anywhere]
-    return [sys.executable, "-m", "server.cli", "serve", *source, "--listener", "fast", *addresses, *more]
+    serve = [sys.executable, "-m", "server.cli", "serve"]
+    return [*WITHOUT_STANDBY, *serve, *source, "--listener", "fast", *addresses, *more]
 
 
 def plain_command(files: Mapping[str, Path]) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from numba import config
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import CPUDispatcher
 from numba.core.typeinfer import register_dispatcher
 
@@ -18,19 +19,20 @@ Signature = str
 
 
 class InnerKernel(CPUDispatcher):  # type: ignore[misc]  # Numba has no types
-    """A dispatcher that compiles its one signature when it is first called, compiled into another, or looked at."""
+    """A dispatcher that compiles its one signature when it is first called, compiled into another, or `ready`.
 
-    def __init__(self, function: Callable[..., Any], signature: Signature) -> None:
-        super().__init__(function, targetoptions={"nopython": True, "nogil": True, "error_model": "numpy"})
-        self.declared = signature
-        self.enable_caching()
+    Before that `overloads` and `signatures` are empty.
+    """
+
+    declared: Signature
 
     def ready(self) -> None:
-        """Does nothing the second time."""
-        if not self.overloads:
-            with register_dispatcher(self):
-                self.compile(self.declared)
-            self.disable_compile()
+        """Does nothing the second time. Threads that come meanwhile wait."""
+        with global_compiler_lock:
+            if not self.overloads:
+                with register_dispatcher(self):
+                    self.compile(self.declared)
+                self.disable_compile()
 
     def __call__(self, *arguments: Any) -> Any:
         self.ready()
@@ -50,6 +52,12 @@ def inner(signature: Signature) -> Callable[[Callable[..., Any]], Any]:
     """Declares one. Under NUMBA_DISABLE_JIT=1 it stays plain Python."""
 
     def declared(function: Callable[..., Any]) -> Any:
-        return function if config.DISABLE_JIT else InnerKernel(function, signature)
+        if config.DISABLE_JIT:
+            return function
+        options = {"nopython": True, "nogil": True, "error_model": "numpy"}
+        kernel = InnerKernel(function, targetoptions=options)
+        kernel.declared = signature
+        kernel.enable_caching()
+        return kernel
 
     return declared

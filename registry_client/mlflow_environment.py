@@ -9,6 +9,8 @@ import contextlib
 import importlib
 import os
 import sys
+import threading
+from importlib.metadata import entry_points
 from typing import Final
 
 VARIABLES: Final = {
@@ -23,6 +25,8 @@ VARIABLES: Final = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 
+_importing = threading.Lock()
+
 
 def set_variables() -> None:
     """Those that are not set."""
@@ -34,14 +38,23 @@ def import_client_alone() -> None:
     """Imports MLflow's client without pandas: half a second and 50 MiB, for datasets that a registry never sees.
 
     Only for processes that are Roost's own: MLflow takes no table for a dataset in this one from then on. Whoever
-    imports pandas afterwards gets it. Does nothing where either is imported already, or MLflow is not installed.
+    imports pandas afterwards gets it; no other thread may do so meanwhile. Does nothing where either is imported
+    already, MLflow is not installed, or it has plugins: they are imported with it, and may need pandas.
     """
-    if "pandas" in sys.modules or "mlflow" in sys.modules:
-        return
-    set_variables()
-    sys.modules["pandas"] = None  # type: ignore[assignment]  # what stands there as None can't be imported
-    try:
-        with contextlib.suppress(ImportError):  # opening the registry says what is missing
-            importlib.import_module("mlflow.tracking")
-    finally:
-        del sys.modules["pandas"]
+    with _importing:
+        if "pandas" in sys.modules or "mlflow" in sys.modules or _has_plugins():
+            return
+        set_variables()
+        sys.modules["pandas"] = None  # type: ignore[assignment]  # what stands there as None can't be imported
+        try:
+            with contextlib.suppress(ImportError):  # opening the registry says what is missing
+                importlib.import_module("mlflow.tracking")
+        finally:
+            del sys.modules["pandas"]
+
+
+def _has_plugins() -> bool:
+    """MLflow's own distributions have entry points in its groups, too."""
+    found = entry_points()
+    points = [point for group in found.groups if group.startswith("mlflow.") for point in found.select(group=group)]
+    return any(point.value.partition(".")[0].partition(":")[0] != "mlflow" for point in points)

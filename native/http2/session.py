@@ -143,7 +143,7 @@ def open_connection(lane: Words, connection_index: int, now_ns: int) -> int:
     return result
 
 
-@inner("void(int64[::1], int64)")
+@kernel("void(int64[::1], int64)")
 def close_connection(lane: Words, connection_index: int) -> None:
     """The transport is gone: every call of the connection is abandoned, then the session is deleted."""
     connections = carray(pointer(lane[LANE_CONNECTIONS]), (lane[LANE_CONNECTION_COUNT],), CONNECTION)

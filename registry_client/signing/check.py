@@ -19,15 +19,19 @@ from pathlib import Path
 from registry_client.attachments import Attachments
 from registry_client.cache import BundleCache
 from registry_client.errors import ArtifactError
+from registry_client.mlflow_environment import import_client_alone
 from registry_client.opening import open_registry
 from registry_client.registry import Registry, Version
 from registry_client.signing.vouching import Vouching, open_vouching
+from registry_client.tracking_uri import is_tracking_uri
 from registry_client.verify import VerifiedBundle
 
 
 def main(document: str) -> int:
     asked = json.loads(document)
     location: str = asked["location"]
+    if is_tracking_uri(location):
+        import_client_alone()
     refused = False
 
     @cache

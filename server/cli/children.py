@@ -50,7 +50,7 @@ class Reaper:
 
     To reap a process, Linux drops what is known of it in /proc, and goes round and round until each of its threads has
     done the same. One of little priority is not let by on a core that this keeps busy: Linux 6.18 with autogroups did
-    so for minutes, and nobody looked after the workers meanwhile. Two seconds later all of them are gone.
+    so for minutes, and nobody looked after the workers meanwhile. Two seconds later they have had their turn.
     """
 
     def __init__(self) -> None:

@@ -125,10 +125,10 @@ class Parent:
         self._plane = Plane.create(settings.server.workers)
         self._control = Place("control", None)
         self._workers = [Place(f"worker {index}", index) for index in range(settings.server.workers)]
-        self._standby = (
-            Standby(commands.worker, doors.listener, self._inherited) if settings.server.standby else None
-        )
         self._reaper = Reaper()
+        self._standby = (
+            Standby(commands.worker, doors.listener, self._inherited, self._reaper) if settings.server.standby else None
+        )
         self._was_ready = False
         self._killed_ns: dict[tuple[int, int], int] = {}  # (seat, generation) that was on trial: when, last
         self._warming: Child | None = None
@@ -137,6 +137,7 @@ class Parent:
         """Serves until a stop signal; returns the exit code."""
         self._plane.words[PLANE_PARENT_PID] = os.getpid()
         self._plane.words[PLANE_STARTED_UTC_NS] = time.time_ns()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # whoever started this may have ignored it: then none can be told
         before = signal.pthread_sigmask(signal.SIG_BLOCK, WAITED_FOR)
         try:
             self._warm()
@@ -255,7 +256,7 @@ class Parent:
 
     def _reap(self) -> None:
         if self._standby is not None:
-            self._standby.reap()
+            self._standby.look()
         self._reaper.reap_due()
         for place in self._places():
             if place.child is not None and (code := place.child.exit_code()) is not None:
@@ -384,13 +385,13 @@ def _end(children: Sequence[Child], limit_s: float) -> None:
     for child in children:
         child.terminate()
     deadline = time.monotonic() + limit_s
-    while any(child.poll() is None for child in children) and (left_s := deadline - time.monotonic()) > 0:
+    while any(child.exit_code() is None for child in children) and (left_s := deadline - time.monotonic()) > 0:
         received = signal.sigtimedwait(WAITED_FOR, left_s)
         if received is not None and received.si_signo in STOP_SIGNALS:
             log.warning("a second stop signal: killing what is left")
             break
     for child in children:
-        if child.poll() is None:
+        if child.exit_code() is None:
             log.warning("killed: it did not stop in time", extra={"fields": {"pid": child.pid, "limit_s": limit_s}})
             child.kill()
             child.wait()

@@ -7,26 +7,50 @@ Exits 0 after a drain, EXIT_REFUSED with one line in the log where starting agai
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 from server.importing import import_unhurried, without_collections
 
 # A worker computes nothing with it, and its pool would be as nice as whoever imports it.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+OOM_SCORE = Path("/proc/self/oom_score_adj")
+
 
 def main() -> int:
     if sys.argv[1:2] == ["--standby"]:
-        descriptor, listener = sys.argv[2:]
-        import_unhurried(lambda: _import_all(listener))
-        with os.fdopen(int(descriptor), "wb") as ready:
-            ready.write(b"\n")
+        with _ended_first_for_memory():
+            document = _stand_by(*sys.argv[2:])
     else:
         _import_all()
+        document = sys.stdin.buffer.read()
     from server.worker.starting import start
 
-    return start(sys.stdin.buffer.read())
+    return start(document)
+
+
+def _stand_by(descriptor: str, listener: str) -> bytes:
+    """What the worker is told whose place it takes."""
+    import_unhurried(lambda: _import_all(listener))
+    with os.fdopen(int(descriptor), "wb") as ready:
+        ready.write(b"\n")
+    return sys.stdin.buffer.read()
+
+
+@contextlib.contextmanager
+def _ended_first_for_memory() -> Iterator[None]:
+    """Where memory runs out, Linux ends whoever stands by, and none of those that serve."""
+    before = None
+    with contextlib.suppress(OSError):
+        before = OOM_SCORE.read_text()
+        OOM_SCORE.write_text("1000")
+    yield
+    if before is not None:
+        OOM_SCORE.write_text(before)
 
 
 def _import_all(listener: str | None = None) -> None:

@@ -241,6 +241,15 @@ def test_how_a_child_ended_is_told_as_often_as_asked_before_it_is_reaped(program
         assert child.wait() == code == child.exit_code()
 
 
+def test_whoever_starts_it_may_ignore_that_children_end(start: Callable[..., Server]) -> None:
+    server = start({"STAND_IN_IGNORES": "SIGCHLD"})
+    ready = server.wait_ready()
+    os.kill(ready["workers"][0], signal.SIGKILL)
+    successor(server, ready)
+    assert "ended unasked and is started again" in server.log.read_text()
+    assert server.stop() == 0
+
+
 def test_a_refused_model_stops_the_whole_start_and_its_message_is_passed_on(start: Callable[..., Server]) -> None:
     server = start({"STAND_IN_EXIT": "78"})
     assert server.process.wait(LIMIT_S) == 78

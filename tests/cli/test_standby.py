@@ -117,6 +117,46 @@ def test_one_that_ends_is_replaced_and_costs_no_worker(start: Callable[..., Serv
     assert pids(server, ready) == ready["workers"]
 
 
+def is_refused(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), 5).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_one_that_is_never_ready_makes_room_for_another(start: Callable[..., Server]) -> None:
+    server = start({"STAND_IN_UNREADY": "1", "STAND_IN_READY_WITHIN_S": "0.5"})
+    ready = server.wait_ready()
+    wait_until(lambda: standby_of(server))
+    first = standby_of(server)
+    wait_until(lambda: standby_of(server) not in (0, first))
+    assert "not ready within 0.5 s" in server.log.read_text()
+    assert pids(server, ready) == ready["workers"]
+
+
+def test_one_that_has_ended_holds_up_no_start_and_no_stop_by_being_reaped(start: Callable[..., Server]) -> None:
+    server = start({"STAND_IN_REAPED_AFTER_S": "600"})
+    ready = server.wait_ready()
+    first = stands_by(server)
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: standby_of(server) not in (0, first))
+    assert psutil.Process(first).status() == psutil.STATUS_ZOMBIE
+    assert pids(server, ready) == ready["workers"]
+    assert server.stop() == 0
+
+
+def test_where_memory_runs_out_it_is_ended_first() -> None:
+    program = (
+        "from server.worker.__main__ import OOM_SCORE, _ended_first_for_memory as first\n"
+        "print(OOM_SCORE.read_text())\nwith first(): print(OOM_SCORE.read_text())\nprint(OOM_SCORE.read_text())"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    found = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    before, meanwhile, afterwards = found.stdout.split()
+    assert (meanwhile, afterwards) == ("1000", before)
+
+
 def test_it_keeps_no_port_open_while_the_workers_drain(start: Callable[..., Server]) -> None:
     server = start({"STAND_IN_DRAIN_S": "2", "STAND_IN_CLOSES": "1"})
     ready = server.wait_ready()
@@ -125,8 +165,8 @@ def test_it_keeps_no_port_open_while_the_workers_drain(start: Callable[..., Serv
     socket.create_connection((host, int(port)), 5).close()
     server.process.terminate()
     wait_until(lambda: "draining" in {worker["state"] for worker in server.health(ready)["workers"]})
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((host, int(port)), 5)
+    wait_until(lambda: is_refused(host, int(port)))
+    assert server.process.poll() is None, "it drains yet"
     assert server.process.wait(60) == 0
 
 

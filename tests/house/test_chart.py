@@ -38,7 +38,7 @@ def test_every_key_that_the_chart_writes_is_a_setting() -> None:
             written.append((section, pair[1]))
         elif "[[models]]" in line:
             section = ""
-    assert len(written) == 7
+    assert len(written) == 8
     for section, key in written:
         assert key in known[section], f"{section}.{key}"
 

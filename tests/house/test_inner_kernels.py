@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
+import pkgutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+import native
 from native.inner import InnerKernel
 from native.library import load_library
 
@@ -39,24 +46,108 @@ def inner_names(tree: ast.Module, module: str) -> set[str]:
     }  # fmt: skip
 
 
-def called_by_python(source: str, module: str) -> Iterator[str]:
+def named(node: ast.AST) -> str | None:
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def called_by_python(source: str, module: str, everywhere: set[str]) -> Iterator[str]:
+    """everywhere: names of all inner kernels, which are looked for in calls of a module's."""
     tree = ast.parse(source)
     names = inner_names(tree, module)
     for node in tree.body:
-        if not is_compiled(node):
-            yield from (each.id for each in ast.walk(node) if isinstance(each, ast.Name) and each.id in names)
+        if is_compiled(node):
+            continue
+        for each in ast.walk(node):
+            known = everywhere if isinstance(each, ast.Attribute) and module_of(each, tree) else names
+            if (name := named(each)) in known and name is not None:
+                yield name
+
+
+def module_of(node: ast.Attribute, tree: ast.Module) -> bool:
+    """Whether it is an attribute of something that was imported from `native`, or of `native` itself."""
+    value: ast.AST = node.value
+    while isinstance(value, ast.Attribute):
+        value = value.value
+    if not isinstance(value, ast.Name):
+        return False
+    for each in ast.walk(tree):
+        if isinstance(each, ast.Import):
+            found = [alias for alias in each.names if alias.name.partition(".")[0] == "native"]
+        elif isinstance(each, ast.ImportFrom) and (each.module or "").partition(".")[0] == "native":
+            found = each.names
+        else:
+            continue
+        if value.id in {alias.asname or alias.name.partition(".")[0] for alias in found}:
+            return True
+    return False
+
+
+def all_inner_kernels() -> set[str]:
+    modules = [module.name for module in pkgutil.walk_packages(native.__path__, "native.")]
+    return {name for module in modules for name in inner_kernels(module)}
 
 
 def test_what_python_calls_is_loaded_when_it_is_imported() -> None:
     callers = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
     assert len(callers) > 300
+    everywhere = all_inner_kernels()
+    assert len(everywhere) > 100
     found = {}
     for path in callers:
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        found[module] = set(called_by_python(path.read_text(), module))
+        found[module] = set(called_by_python(path.read_text(), module, everywhere))
     assert {module: names for module, names in found.items() if names} == {}
 
 
-def test_a_call_of_one_is_seen() -> None:
-    source = "from native.http2.requests import end_request\n\ndef call():\n    return end_request(1)\n"
-    assert set(called_by_python(source, "server.planted")) == {"end_request"}
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from native.http2.requests import end_request\ndef call(): return end_request(1)",
+        "from native.http2.requests import end_request as other\ndef call(): return other(1)",
+        "from native.http2 import requests\ndef call(): return requests.end_request(1)",
+        "import native.http2.requests as r\nclass C:\n    def call(self): return r.end_request(1)",
+        "import native.http2.requests\nnative.http2.requests.end_request(1)",
+    ],
+)
+def test_a_call_of_one_is_seen(source: str) -> None:
+    assert set(called_by_python(source, "server.planted", all_inner_kernels())) & {"end_request", "other"}
+
+
+def test_a_call_beside_it_is_seen_and_one_in_a_kernel_is_none() -> None:
+    source = '@kernel("int64()")\ndef compiled(): return end_request(1)\n'
+    everywhere = all_inner_kernels()
+    assert not set(called_by_python(source, "native.http2.requests", everywhere))
+    source = "def python(): return end_request(1)\n"
+    assert set(called_by_python(source, "native.http2.requests", everywhere)) == {"end_request"}
+
+
+THREADS = """
+import threading
+from native.inner import inner
+
+@inner("int64(int64)")
+def planted(count):
+    return count + 1
+
+answers = []
+def call():
+    try: answers.append(planted(1))
+    except Exception as error: answers.append(error)
+threads = [threading.Thread(target=call) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+assert answers == [2] * 4, answers
+assert len(planted.overloads) == 1
+try: planted("no number")
+except TypeError: pass
+else: raise AssertionError("only the declared signature is there")
+"""
+
+
+def test_threads_that_call_one_first_get_its_one_signature(tmp_path: Path) -> None:
+    program = tmp_path / "threads.py"
+    program.write_text(THREADS)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "ROOST_KERNEL_CACHE": str(tmp_path / "cache")}
+    subprocess.run([sys.executable, str(program)], env=environment, check=True)

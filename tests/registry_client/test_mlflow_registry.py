@@ -259,6 +259,25 @@ def test_a_registry_is_asked_without_pandas_which_who_wants_it_still_gets(
     assert registry.model_tags("doubling")["seen"] == "yes"
 
 
+PLUGGED = """
+import sys
+from registry_client.mlflow_environment import import_client_alone
+import_client_alone()
+from mlflow.store.artifact.artifact_repository_registry import _artifact_repository_registry
+assert "planted" in _artifact_repository_registry._registry
+"""
+
+
+def test_a_plugin_of_mlflows_gets_the_pandas_that_it_needs(tmp_path: Path) -> None:
+    (tmp_path / "planted.py").write_text("import pandas\nclass Repository: pass\n")
+    about = tmp_path / "planted-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: planted\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[mlflow.artifact_repository]\nplanted=planted:Repository\n")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    subprocess.run([sys.executable, "-c", PLUGGED], env=environment, check=True)
+
+
 def test_only_who_asks_for_mlflow_imports_it() -> None:
     program = (
         "import sys; from registry_client.opening import open_registry; open_registry('/tmp');"
