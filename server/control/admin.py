@@ -43,6 +43,7 @@ class Admin:
         self._address = join_address(host, port)
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs know only the threaded one
         self._server = aio.server(options=OPTIONS)
+        self._channel: aio.Channel | None = None  # to itself
 
     async def start(self) -> None:
         await self._tell()
@@ -60,6 +61,7 @@ class Admin:
 
     async def stop(self) -> None:
         await self._health.enter_graceful_shutdown()
+        await self._hang_up()
         await self._server.stop(STOP_GRACE_S)
 
     async def _serve(self) -> None:
@@ -73,14 +75,21 @@ class Admin:
         ready = self._reader.readiness(time.monotonic_ns()).ready and not self._driver.not_serving()
         await self._health.set("", status.SERVING if ready else status.NOT_SERVING)
 
+    async def _hang_up(self) -> None:
+        if self._channel is not None:
+            await self._channel.close(None)
+            self._channel = None
+
     async def _keep_answering(self) -> None:
+        if self._channel is None:
+            self._channel = aio.insecure_channel(self._address)
         try:
-            async with aio.insecure_channel(self._address) as channel:
-                stub = health_pb2_grpc.HealthStub(channel)
-                await stub.Check(health_pb2.HealthCheckRequest(), timeout=PROBE_TIMEOUT_S)
+            stub = health_pb2_grpc.HealthStub(self._channel)
+            await stub.Check(health_pb2.HealthCheckRequest(), timeout=PROBE_TIMEOUT_S)
         except RpcError as error:
             reason = error.code().name if isinstance(error, aio.AioRpcError) else str(error)
             log.warning("the admin port fell silent: serving it anew", extra={"fields": {"reason": reason}})
+            await self._hang_up()
             await self._server.stop(None)
             self._server = aio.server(options=OPTIONS)
             await self._serve()

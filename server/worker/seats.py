@@ -36,7 +36,7 @@ from server.worker.runner import Runner
 
 log = logging.getLogger("roost.worker")
 
-LOOK_S = 0.02
+LOOK_S = 0.05  # each wakes a worker that has nothing to do: at 0.02 that was a fiftieth of a core
 FIRST_ROUTES_S = 120.0
 LOADER, LOADER_NICENESS = "roost-loader", 10
 # A load that was tried, and takes so many times `trial.load_timeout_s`, does not end at all.
