@@ -54,7 +54,7 @@ class Server:
 
     def health(self, ready: dict[str, Any]) -> dict[str, Any]:
         try:
-            with urllib.request.urlopen(f"http://{ready['http']}/health/ready", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://{ready['http']}/health/ready", timeout=30) as answer:
                 body: dict[str, Any] = json.load(answer)
         except urllib.error.HTTPError as error:
             body = json.load(error)
@@ -63,7 +63,7 @@ class Server:
         return body
 
     def metric(self, ready: dict[str, Any], line_start: str) -> float:
-        with urllib.request.urlopen(f"http://{ready['http']}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{ready['http']}/metrics", timeout=30) as answer:
             lines = answer.read().decode().splitlines()
         return float(next(line for line in lines if line.startswith(line_start)).rpartition(" ")[2])
 

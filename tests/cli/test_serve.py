@@ -98,7 +98,7 @@ class Serving:
 
     def workers(self) -> list[dict[str, Any]]:
         try:
-            with urllib.request.urlopen(f"http://{self.ready['http']}/health/ready", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://{self.ready['http']}/health/ready", timeout=30) as answer:
                 found: list[dict[str, Any]] = json.load(answer)["workers"]
                 return found
         except OSError:
@@ -145,7 +145,7 @@ def test_what_was_answered_is_counted_across_the_restart(serving: Serving) -> No
         caller.answers(20)
 
     def counted() -> float:
-        with urllib.request.urlopen(f"http://{serving.ready['http']}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{serving.ready['http']}/metrics", timeout=30) as answer:
             lines = answer.read().decode().splitlines()
         start = 'roost_requests_total{method="model_infer",status="OK"}'
         return float(next(line for line in lines if line.startswith(start)).rpartition(" ")[2])

@@ -206,7 +206,7 @@ async def test_cancelling_the_task_cancels_the_call_at_the_server(scripted):
     scripted.handler = wait_for_the_end
     async with roost.aio.Client(scripted.target) as client:
         task = asyncio.create_task(client.predict("mlp", {"x": ROWS}))
-        assert await asyncio.to_thread(began.wait, 5)
+        assert await asyncio.to_thread(began.wait, 30)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -279,9 +279,9 @@ async def test_closing_the_asyncio_client_ends_the_calls_of_other_tasks_with_can
     began, released = _hold_calls(scripted)
     client = roost.aio.Client(scripted.target)
     task = asyncio.create_task(client.predict("mlp", {"x": ROWS}))
-    assert await asyncio.to_thread(began.wait, 5)
+    assert await asyncio.to_thread(began.wait, 30)
     await client.close()
-    done, _ = await asyncio.wait({task}, timeout=5)
+    done, _ = await asyncio.wait({task}, timeout=30)
     released.set()
     assert done == {task}
     assert not task.cancelled(), "nobody cancelled the task"
@@ -292,9 +292,9 @@ async def test_a_cancelled_task_is_cancelled_even_where_its_client_has_closed(sc
     began, released = _hold_calls(scripted)
     client = roost.aio.Client(scripted.target)
     task = asyncio.create_task(client.predict("mlp", {"x": ROWS}))
-    assert await asyncio.to_thread(began.wait, 5)
+    assert await asyncio.to_thread(began.wait, 30)
     task.cancel()
     await client.close()
-    await asyncio.wait({task}, timeout=5)
+    await asyncio.wait({task}, timeout=30)
     released.set()
     assert task.cancelled()

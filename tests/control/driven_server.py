@@ -159,6 +159,7 @@ class DrivenServer:
     refused: dict[str, str]
     _tasks: list[asyncio.Task[Any]]
     drift: DriftWatch
+    servicer: AdminServicer
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(WAIT_S):
@@ -229,12 +230,14 @@ async def serving(
     drift = DriftWatch(driver, plane, **(drift_clock or {}))
     await drift.start()
     server = aio.server()
-    admin_pb2_grpc.add_AdminServicer_to_server(AdminServicer(driver, drift), server)
+    servicer = AdminServicer(driver, drift)
+    admin_pb2_grpc.add_AdminServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     tasks = [asyncio.create_task(one) for one in (driver.run(), looks.run(), played.run())]
     async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        running = DrivenServer(driver, looks, played, admin_pb2_grpc.AdminStub(channel), refused, tasks, drift)
+        stub = admin_pb2_grpc.AdminStub(channel)
+        running = DrivenServer(driver, looks, played, stub, refused, tasks, drift, servicer)
         try:
             yield running
         finally:

@@ -211,15 +211,15 @@ async def test_events_can_be_watched_and_taken_up_again_where_they_were_left(wor
         watch = server.stub.WatchEvents(pb.WatchEventsRequest())
         events = aiter(watch)
         pending = asyncio.ensure_future(anext(events))
-        await asyncio.sleep(0.05)
+        await server.until(lambda: server.servicer._watchers == 1)
         await server.stub.Freeze(pb.FreezeRequest(operation=operation(), model=NAME))
-        first = await asyncio.wait_for(pending, 5)
+        first = await asyncio.wait_for(pending, 30)
         assert (first.kind, first.model) == ("decision", NAME)
         assert json.loads(first.detail_json)["kind"] == "frozen"
         watch.cancel()
         await server.stub.Unfreeze(pb.UnfreezeRequest(operation=operation(), model=NAME))
         again = server.stub.WatchEvents(pb.WatchEventsRequest(after_sequence=first.sequence, model=NAME))
-        assert "allowed again" in (await asyncio.wait_for(anext(aiter(again)), 5)).text
+        assert "allowed again" in (await asyncio.wait_for(anext(aiter(again)), 30)).text
 
 
 async def test_one_watcher_too_many_is_refused_and_those_that_leave_make_room(
@@ -229,13 +229,13 @@ async def test_one_watcher_too_many_is_refused_and_those_that_leave_make_room(
     async with world.serving() as server:
         calls = [server.stub.WatchEvents(pb.WatchEventsRequest(after_sequence=1)) for _ in range(2)]
         for call in calls:
-            await asyncio.wait_for(anext(aiter(call)), 5)
+            await asyncio.wait_for(anext(aiter(call)), 30)
         with pytest.raises(aio.AioRpcError, match="watchers"):
             await anext(aiter(server.stub.WatchEvents(pb.WatchEventsRequest(after_sequence=1))))
         for call in calls:
             call.cancel()
-        await asyncio.sleep(0.1)
-        await asyncio.wait_for(anext(aiter(server.stub.WatchEvents(pb.WatchEventsRequest(after_sequence=1)))), 5)
+        await server.until(lambda: server.servicer._watchers == 0)
+        await asyncio.wait_for(anext(aiter(server.stub.WatchEvents(pb.WatchEventsRequest(after_sequence=1)))), 30)
 
 
 async def test_the_journal_tells_what_served_when(world: World) -> None:

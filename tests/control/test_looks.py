@@ -92,9 +92,8 @@ async def test_a_last_safe_version_that_can_not_be_fetched_at_a_start_is_fetched
     shutil.rmtree(settings.registry.cache)
     go_down(root)
     async with serving(settings, new_plane(boot=2), digests[1], version="2") as server:
-        await asyncio.sleep(0.3)
+        await server.until(lambda: any("it waits" in alert for alert in server.driver.alerts.values()))
         assert server.driver.state(NAME).ready == {digests[1]}
-        assert any("it waits" in alert for alert in server.driver.alerts.values())
         come_back(root)
         await server.until(lambda: digests[0] in server.driver.state(NAME).ready)
         assert not any("it waits" in alert for alert in server.driver.alerts.values())

@@ -8,7 +8,7 @@ from server.worker.servicers.health_board import HealthBoard
 
 
 async def next_state(watch) -> bool | None:
-    return await asyncio.wait_for(anext(watch), 2)
+    return await asyncio.wait_for(anext(watch), 30)
 
 
 async def test_nothing_is_serving_before_it_is_said() -> None:
