@@ -51,7 +51,7 @@ from server.processes import ModelPin
 from server.settings import Settings
 
 NAME = "doubling"
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 @functools.cache

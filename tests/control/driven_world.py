@@ -53,4 +53,4 @@ async def deploy(server: DrivenServer, version: str = "2", ppm: int = 100_000) -
 
 async def written(server: DrivenServer) -> None:
     for box in server.driver.boxes.values():
-        assert await box.drained(10)
+        assert await box.drained(60)

@@ -34,7 +34,7 @@ async def test_it_takes_the_canary_out_and_the_next_control_process_writes_it_do
             admin_pb2.DeployCanaryRequest(operation=operation(), model=NAME, version="2", weight_ppm=50_000)
         )
         for box in server.driver.boxes.values():
-            assert await box.drained(10)
+            assert await box.drained(60)
         with pytest.raises(GlassHolds, match="lives"):
             roll_back_locally(pid, NAME, "ada", "it hurts")
         revision, workers = server.route.revision, server.workers
@@ -46,7 +46,7 @@ async def test_it_takes_the_canary_out_and_the_next_control_process_writes_it_do
         assert server.driver.state(NAME).revision == revision + 1
         await server.until(lambda: server.driver.seating.find(0, digests[1]) is None)
         for box in server.driver.boxes.values():
-            assert await box.drained(10)
+            assert await box.drained(60)
         entry = JournalFile(tmp_path / "state").lines()[-1].entry
         assert (entry["kind"], entry["operator"], entry["reason"]) == ("rolled_back", "ada", "it hurts")
         assert "break_glass" in entry["evidence"]
@@ -103,7 +103,7 @@ async def test_it_leaves_everything_in_quarantine_that_was(
             admin_pb2.DeployCanaryRequest(operation=operation(), model=NAME, version="2", weight_ppm=50_000)
         )
         for box in server.driver.boxes.values():
-            assert await box.drained(10)
+            assert await box.drained(60)
         behind = (tmp_path / "state/states.json").read_bytes()
         await server.stub.Quarantine(admin_pb2.QuarantineRequest(operation=operation(), digest=bad, model=NAME))
         workers = server.workers
@@ -112,7 +112,7 @@ async def test_it_leaves_everything_in_quarantine_that_was(
     async with serving(settings, plane, digests[0], workers=workers) as server:
         assert server.driver.state(NAME).quarantine.keys() == {*many, bad}
         for box in server.driver.boxes.values():
-            assert await box.drained(10)
+            assert await box.drained(60)
         entries = {line.entry["kind"]: line.entry for line in JournalFile(tmp_path / "state").lines()}
         assert bad in str(entries["quarantined"])
         known = entries["rolled_back"]["to"]["quarantine"]

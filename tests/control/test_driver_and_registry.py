@@ -90,7 +90,7 @@ async def test_a_server_that_ended_between_its_two_files_keeps_to_the_rollback_f
         before = states.read_bytes()
         world.registry_leaves()
         await server.stub.Rollback(admin_pb2.RollbackRequest(operation=operation(), model=NAME))
-        await server.driver.states_box.drained(10)
+        await server.driver.states_box.drained(60)
     states.write_bytes(before)
     world.registry_comes_back()
     (pin,) = pin_models(world.settings)
@@ -209,7 +209,7 @@ async def test_what_was_not_told_is_told_by_the_next_control_process_although_on
         await told_of_nothing_more(world, server)
     plane = new_plane(boot=2)
     async with serving(world.settings, plane, world.digests[0]) as server:
-        await server.driver.states_box.drained(10)
+        await server.driver.states_box.drained(60)
         workers = server.workers
     world.registry_comes_back()
     async with serving(world.settings, plane, world.digests[0], workers=workers) as server:

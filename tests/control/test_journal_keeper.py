@@ -355,7 +355,7 @@ async def test_a_registry_that_does_not_answer_keeps_no_journal_from_being_writt
     root.touch()
     async with world.living(workers) as server:
         await server.stub.Rollback(pb.RollbackRequest(operation=operation(), model=NAME))
-        assert await server.driver.keeper.box.drained(10)
+        assert await server.driver.keeper.box.drained(60)
         assert world.entries()[-1]["kind"] == "rolled_back"
         root.unlink()
         root.with_name("away").rename(root)

@@ -35,7 +35,7 @@ async def test_a_worse_canary_whose_rollback_is_off_stays_at_its_step_and_is_jou
         assert canary.verdict == "worse"
         assert server.driver.state(NAME).quarantine == {}
         for box in server.driver.boxes.values():
-            assert await box.drained(10)
+            assert await box.drained(60)
         entries = [line.entry for line in JournalFile(tmp_path / "state").lines()]
         assert [entry["kind"] for entry in entries] == ["started", "canary_deployed", "canary_started", "withheld"]
         assert "since lifecycle.auto_rollback is off" in entries[-1]["evidence"]["withheld"]
@@ -88,7 +88,7 @@ async def test_a_last_safe_version_that_can_not_be_fetched_at_a_start_is_fetched
         )
         await server.stub.Promote(admin_pb2.PromoteRequest(operation=operation(), model=NAME))
         for box in server.driver.boxes.values():
-            assert await box.drained(10)
+            assert await box.drained(60)
     shutil.rmtree(settings.registry.cache)
     go_down(root)
     async with serving(settings, new_plane(boot=2), digests[1], version="2") as server:

@@ -25,7 +25,7 @@ from server.settings import LifecycleSettings, ModelSettings, RegistrySettings, 
 from tests.behaviour.messages import predict_request
 from tests.behaviour.worker_process import WorkerProcess
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 def settings_of(versions: Versions, *others: ModelSettings, **sections: Any) -> Settings:
