@@ -117,6 +117,8 @@ def _rollout(world: World, story: Story) -> Outcome:
     model = scaled(factor, name=f"copy-{len(world.versions.factors)}") if story.make is None else story.make(factor)
     canary = world.push(model, factor)
     digest = world.versions.digests[canary]
+    # The last story may have cost a worker: this one begins on a server that has recovered, as most rollouts do.
+    world.until(world.somebody_stands_by, "a worker stands by")
     with world.caller(story.keys, seed=canary) as caller:
         caller.pace(rate=RATE)
         time.sleep(1.0)

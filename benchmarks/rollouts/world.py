@@ -24,11 +24,14 @@ from native.plane.routes import Route, RouteTables
 from native.plane.routing import RUNNING_TRIAL
 from native.plane.seats import SeatTable
 from registry_client.opening import open_registry
+from server.cli.standby import OPTION
 from server.control.journal_file import NAME as JOURNAL
 from server.lifecycle.journal import read, verify
+from server.scheduling import LAST_NICENESS
 
 KEYS = 100_000
 WAIT_S = 60.0
+IMPORTS_S_MIN = 0.3  # of computing, which imports take at least
 
 
 @dataclass
@@ -73,6 +76,19 @@ class World:
 
     def pid_of(self, worker: int) -> int:
         return int(self.plane.block(worker).header[HEADER_PID])
+
+    def somebody_stands_by(self) -> bool:
+        """Whether a standby has imported all it needs: before that one of its threads is as nice as can be."""
+        workers = {self.pid_of(index) for index in range(self.plane.workers)}
+        for child in psutil.Process(self.server.process.pid).children(recursive=True):
+            try:
+                if child.pid in workers or OPTION not in child.cmdline() or child.cpu_times().user < IMPORTS_S_MIN:
+                    continue
+                nicenesses = {os.getpriority(os.PRIO_PROCESS, thread.id) for thread in child.threads()}
+            except (psutil.NoSuchProcess, ProcessLookupError):
+                continue
+            return LAST_NICENESS not in nicenesses
+        return False
 
     def crash_in_its_run(self) -> int:
         """Kills a worker while it runs the canary, as a fault in native code would. Returns the worker's index."""
