@@ -119,11 +119,12 @@ test: setup $(DVC)/.installed  ## run the test suite (TESTS=folder for a part of
 	@# Exit 5 is "nothing of this kind there", which TESTS may well have asked for. Those that mostly wait for a minute
 	@# of the clock to end run beside the others, and are told of when they have ended.
 	@# Theirs and those that want to be alone are in a few files: to look through all takes as long as a dozen tests.
+	@# Two at a time: a third has servers of its own and looks through all files again, and the two cores have no time left.
 	@mkdir -p build; \
 	$(BIN)/python -m pytest -q -m 'patient and not slow' $(call MARKED,patient) >build/patient-tests.log 2>&1 & patient=$$!; \
 	trap 'kill $$patient 2>/dev/null' EXIT; trap 'exit 130' INT TERM; \
-	echo "$(BIN)/python -m pytest -q -n 3 --dist loadfile -m 'not slow and not alone and not patient' $(TESTS)"; \
-	$(BIN)/python -m pytest -q -n 3 --dist loadfile -m 'not slow and not alone and not patient' $(TESTS); others=$$?; \
+	echo "$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not slow and not alone and not patient' $(TESTS)"; \
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'not slow and not alone and not patient' $(TESTS); others=$$?; \
 	wait $$patient; waited=$$?; \
 	echo "$(BIN)/python -m pytest -q -m 'patient and not slow' $(TESTS)"; cat build/patient-tests.log; \
 	for code in $$others $$waited; do [ $$code -eq 0 ] || [ $$code -eq 5 ] || exit 1; done
