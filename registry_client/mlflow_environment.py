@@ -13,6 +13,8 @@ import threading
 from importlib.metadata import entry_points
 from typing import Final
 
+from registry_client.tracking_uri import is_tracking_uri
+
 VARIABLES: Final = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -34,13 +36,16 @@ def set_variables() -> None:
         os.environ.setdefault(name, value)
 
 
-def import_client_alone() -> None:
+def import_client_alone(location: str) -> None:
     """Imports MLflow's client without pandas: half a second and 50 MiB, for datasets that a registry never sees.
 
     Only for processes that are Roost's own: MLflow takes no table for a dataset in this one from then on. Whoever
-    imports pandas afterwards gets it; no other thread may do so meanwhile. Does nothing where either is imported
-    already, MLflow is not installed, or it has plugins: they are imported with it, and may need pandas.
+    imports pandas afterwards gets it; no other thread may do so meanwhile. Does nothing where the location is a folder,
+    either is imported already, MLflow is not installed, or it has plugins: they are imported with it, and may need
+    pandas.
     """
+    if not is_tracking_uri(location):
+        return
     with _importing:
         if "pandas" in sys.modules or "mlflow" in sys.modules or _has_plugins():
             return

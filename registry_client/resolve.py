@@ -19,7 +19,6 @@ from registry_client.errors import ArtifactError, RegistryUnavailable
 from registry_client.mlflow_environment import import_client_alone
 from registry_client.opening import open_registry
 from registry_client.registry import parse_target
-from registry_client.tracking_uri import is_tracking_uri
 
 EXIT_REFUSED = 1
 EXIT_UNAVAILABLE = 3
@@ -28,8 +27,7 @@ EXIT_UNAVAILABLE = 3
 def main(arguments: list[str]) -> int:
     location, cache, *targets = arguments
     gc.disable()  # it ends soon: to look for what could be freed takes a tenth of its time
-    if is_tracking_uri(location):
-        import_client_alone()
+    import_client_alone(location)
     try:
         registry = open_registry(location, must_exist=True)
         for target in targets:

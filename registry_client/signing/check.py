@@ -23,15 +23,13 @@ from registry_client.mlflow_environment import import_client_alone
 from registry_client.opening import open_registry
 from registry_client.registry import Registry, Version
 from registry_client.signing.vouching import Vouching, open_vouching
-from registry_client.tracking_uri import is_tracking_uri
 from registry_client.verify import VerifiedBundle
 
 
 def main(document: str) -> int:
     asked = json.loads(document)
     location: str = asked["location"]
-    if is_tracking_uri(location):
-        import_client_alone()
+    import_client_alone(location)
     refused = False
 
     @cache

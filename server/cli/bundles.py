@@ -323,12 +323,11 @@ def open_given_registry(location: str, *, must_exist: bool = True) -> Registry:
     from registry_client.opening import open_registry
     from registry_client.tracking_uri import is_tracking_uri
 
-    if is_tracking_uri(location):
-        import_client_alone()
-    elif must_exist and not Path(location).is_dir():
+    if must_exist and not is_tracking_uri(location) and not Path(location).is_dir():
         raise BadDocument(
             "--registry", expected="a registry's folder", got=f"{location}, which is none", hint="roost push makes one."
         )
+    import_client_alone(location)
     return open_registry(location, must_exist=must_exist)
 
 

@@ -19,7 +19,6 @@ from registry_client.errors import ArtifactError, NotInRegistry, VerificationFai
 from registry_client.mlflow_environment import import_client_alone
 from registry_client.registry import Registry, Version
 from registry_client.tensors import Signature
-from registry_client.tracking_uri import is_tracking_uri
 from server.control.slow_calls import SlowCalls
 from server.importing import without_collections
 from server.settings import RegistrySettings
@@ -158,8 +157,7 @@ class ArtifactSource:
             from registry_client.opening import open_registry  # a server of files needs none
 
             with without_collections():  # MLflow's client is imported
-                if is_tracking_uri(self._location):
-                    import_client_alone()
+                import_client_alone(self._location)
                 self._registry = open_registry(self._location)
         return self._registry
 

@@ -50,7 +50,8 @@ def _ended_first_for_memory() -> Iterator[None]:
         OOM_SCORE.write_text("1000")
     yield
     if before is not None:
-        OOM_SCORE.write_text(before)
+        with contextlib.suppress(OSError):  # better a worker that would be ended first than none
+            OOM_SCORE.write_text(before)
 
 
 def _import_all(listener: str | None = None) -> None:

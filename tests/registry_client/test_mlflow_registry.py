@@ -234,7 +234,9 @@ ALONE = """
 import sys
 from registry_client.mlflow_environment import import_client_alone
 if "first" in sys.argv: import pandas
-import_client_alone()
+import_client_alone("/a/folder")
+assert "mlflow" not in sys.modules
+import_client_alone(sys.argv[1])
 assert ("pandas" in sys.modules) == ("first" in sys.argv)
 from registry_client.opening import open_registry
 registry = open_registry(sys.argv[1])
@@ -262,7 +264,7 @@ def test_a_registry_is_asked_without_pandas_which_who_wants_it_still_gets(
 PLUGGED = """
 import sys
 from registry_client.mlflow_environment import import_client_alone
-import_client_alone()
+import_client_alone("sqlite:///nowhere.db")
 from mlflow.store.artifact.artifact_repository_registry import _artifact_repository_registry
 assert "planted" in _artifact_repository_registry._registry
 """
