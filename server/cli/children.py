@@ -46,7 +46,7 @@ class Child(subprocess.Popen[bytes]):
 
 
 class Reaper:
-    """Children that ended, which stay zombies for a while, so that whoever comes in their place never waits for it.
+    """Children that ended or were killed, which stay zombies for a while, so that whoever comes in their place never waits for it.
 
     To reap a process, Linux drops what is known of it in /proc, and goes round and round until each of its threads has
     done the same. One of little priority is not let by on a core that this keeps busy: Linux 6.18 with autogroups did
@@ -60,10 +60,11 @@ class Reaper:
         self._ended.append((time.monotonic_ns() + REAPED_AFTER_NS, child))
 
     def reap_due(self) -> None:
+        """Waits for none: one that was killed may take its time to end."""
         now_ns = time.monotonic_ns()
-        due = [child for due_ns, child in self._ended if due_ns <= now_ns]
-        self._ended = [one for one in self._ended if one[0] > now_ns]
-        for child in due:
+        due = [one for one in self._ended if one[0] <= now_ns and one[1].exit_code() is not None]
+        self._ended = [one for one in self._ended if one not in due]
+        for _, child in due:
             child.wait()
 
     def reap_all(self) -> None:

@@ -30,6 +30,7 @@ PROBE_TIMEOUT_S: Final = 2.0
 STOP_GRACE_S: Final = 1.0
 # The parent holds the port, bound and not listening. What comes here is small; a bigger message is a mistake.
 OPTIONS: Final = (("grpc.so_reuseport", 1), ("grpc.max_receive_message_length", 1 << 20))
+OPTIONS_TO_ITSELF: Final = (("grpc.enable_http_proxy", 0),)  # whatever proxy the environment names
 
 
 class Admin:
@@ -82,7 +83,7 @@ class Admin:
 
     async def _keep_answering(self) -> None:
         if self._channel is None:
-            self._channel = aio.insecure_channel(self._address)
+            self._channel = aio.insecure_channel(self._address, OPTIONS_TO_ITSELF)
         try:
             stub = health_pb2_grpc.HealthStub(self._channel)
             await stub.Check(health_pb2.HealthCheckRequest(), timeout=PROBE_TIMEOUT_S)

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from server.cli import children
 from server.cli.children import begin_child, tell_child
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -225,6 +226,18 @@ def test_what_has_ended_is_reaped_in_time(start: Callable[..., Server]) -> None:
     os.kill(ready["workers"][0], signal.SIGKILL)
     successor(server, ready)
     wait_until(lambda: not psutil.pid_exists(ready["workers"][0]))
+
+
+def test_a_child_that_does_not_end_yet_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "REAPED_AFTER_NS", 0)
+    reaper, child = children.Reaper(), begin_child(("/bin/sh", "-c", "read go"), ())
+    reaper.put(child)
+    reaper.reap_due()
+    assert child.returncode is None
+    tell_child(child, None)
+    wait_until(lambda: child.exit_code() is not None)
+    reaper.reap_due()
+    assert not psutil.pid_exists(child.pid)
 
 
 @pytest.mark.parametrize(("program", "code"), [("exit 3", 3), ("exit 0", 0), ("kill -9 $$", -9), ("kill $$", -15)])
