@@ -46,7 +46,7 @@ class Child(subprocess.Popen[bytes]):
 
 
 class Reaper:
-    """Children that ended or were killed. They stay zombies for a while, so that no successor waits for one to be reaped.
+    """Children that ended or were killed. They stay zombies for a while: no successor waits for one to be reaped.
 
     To reap a process, Linux drops what is known of it in /proc, and goes round and round until each of its threads has
     done the same. One of little priority is not let by on a core that this keeps busy: Linux 6.18 with autogroups did
