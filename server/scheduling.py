@@ -3,7 +3,8 @@
 Used by whoever begins a thread. A worker's loop and its stable's runs are short and urgent: they ask for a short time
 slice, which lets them interrupt a thread of longer slices as soon as they have something to do (Linux 6.12 and later;
 elsewhere it changes nothing). Canaries' runs and loads are as long as a stranger's model makes them: they keep the
-usual slice and are nicer. What can wait for ever, in a process that serves nobody yet, gives way altogether.
+usual slice, and are nicer: loads and shadows always, a canary's runs once they compute for longer than they should.
+What can wait for ever, in a process that serves nobody yet, gives way altogether.
 Always: what a thread asks for holds for itself and the threads that it begins, until they ask for something else.
 """
 
@@ -42,16 +43,21 @@ class SchedAttr(ctypes.Structure):
     ]
 
 
+def add_niceness(niceness: int, thread: int) -> None:
+    """Makes a thread of this process so much nicer, which is for good without privileges. Raises nothing."""
+    # Linux counts a thread as a process here.
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + niceness)
+
+
 def schedule_thread(slice_ns: int, niceness: int = 0) -> None:
-    """Of the calling thread. niceness: added to what it has, which only ever rises without privileges.
+    """Of the calling thread. niceness: added to what it has.
 
     Raises nothing: a system that knows no slices, or forbids them, serves all the same.
     """
-    # Linux counts a thread as a process here.
     thread = threading.get_native_id()
     if niceness:
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + niceness)
+        add_niceness(niceness, thread)
     call = SCHED_SETATTR.get(platform.machine())
     if call is None or os.sched_getscheduler(0) != SCHED_OTHER:
         return

@@ -125,7 +125,7 @@ def _rollout(world: World, story: Story) -> Outcome:
         quiet = caller.mark()
         time.sleep(QUIET_S)
         quiet_p99_us = _p99_us(_of(caller.answers(quiet, caller.mark()), stable))
-        began, decided_ns = _run_out(world, story, caller, canary)
+        began, undecided_ns, decided_ns = _run_out(world, story, caller, canary)
         time.sleep(AFTER_S)
         end = caller.mark()
         caller.settle()
@@ -133,7 +133,8 @@ def _rollout(world: World, story: Story) -> Outcome:
         bad = sorted([int(at) for at in answers[answers[:, 3] == 0, 1]] + [at for at, _, _ in caller.failures()])
         before = answers[answers[:, 1] <= decided_ns]
         # In flight at the decision: rows of the canary's queue among them, which the stable answers in its place.
-        own = ~((answers[:, 0] <= decided_ns) & (answers[:, 1] > decided_ns)) & (answers[:, 1] <= end.at_ns)
+        taken_over = (answers[:, 0] <= decided_ns) & (answers[:, 1] > undecided_ns)
+        own = ~taken_over & (answers[:, 1] <= end.at_ns)
         beside = _of(answers[own], stable)
         stable_wrong = sum(count for version, count in caller.wrong.items() if version != canary)
         lost = caller.lost
@@ -157,8 +158,8 @@ def _rollout(world: World, story: Story) -> Outcome:
     )
 
 
-def _run_out(world: World, story: Story, caller: Caller, canary: int) -> tuple[Mark, int]:
-    """Deploys and waits for the decision: when the harm began, and when the route had no canary any more."""
+def _run_out(world: World, story: Story, caller: Caller, canary: int) -> tuple[Mark, int, int]:
+    """Deploys and waits for the decision: when the harm began, and as `_decided_ns`."""
     plan = PLAN if story.ends == PROMOTED else None
     if not story.good_first:
         world.operator.deploy(canary, weight=None if plan else WEIGHT, plan=plan)
@@ -169,7 +170,7 @@ def _run_out(world: World, story: Story, caller: Caller, canary: int) -> tuple[M
             time.sleep(SLOW_S)
             assert world.route.canary is not None, "nothing is wrong with it"
             world.operator.rollback()
-        return began, _decided_ns(world)
+        return began, *_decided_ns(world)
     caller.settle()
     with world.caller(HARMLESS_KEYS, seed=canary + 1) as good_times:
         good_times.pace(rate=RATE)
@@ -177,12 +178,23 @@ def _run_out(world: World, story: Story, caller: Caller, canary: int) -> tuple[M
         world.until(lambda: good_times.right.get(canary, 0) > 500, "the canary answers well")
     began = caller.mark()
     caller.pace(rate=RATE)
-    return began, _decided_ns(world)
+    return began, *_decided_ns(world)
 
 
-def _decided_ns(world: World) -> int:
-    world.until(lambda: world.route.canary is None, "a decision", VERDICT_S_MAX, every_s=0.002)
-    return time.monotonic_ns()
+def _decided_ns(world: World) -> tuple[int, int]:
+    """When the route last had a canary, and first had none, as far as was looked: each 2 ms, or later."""
+    undecided_ns = time.monotonic_ns()
+
+    def decided() -> bool:
+        nonlocal undecided_ns
+        looked_ns = time.monotonic_ns()
+        if world.route.canary is None:
+            return True
+        undecided_ns = looked_ns
+        return False
+
+    world.until(decided, "a decision", VERDICT_S_MAX, every_s=0.002)
+    return undecided_ns, time.monotonic_ns()
 
 
 def _agree(world: World) -> bool:

@@ -18,7 +18,7 @@ from benchmarks.swaps.measured import Plan, measured
 from benchmarks.swaps.report import as_json, show, targets
 from benchmarks.swaps.versions import Versions
 
-FULL = Plan(flips=1000, flip_pairs=25, flip_window_s=4.0, cycles=200, warm_cycles=4, capacity_s=2.0)
+FULL = Plan(flips=1000, flip_pairs=25, flip_window_s=4.0, cycles=200, warm_cycles=4, capacity_s=0.5)
 QUICK = Plan(flips=20, flip_pairs=2, flip_window_s=0.3, cycles=1, warm_cycles=1, capacity_s=0.3)
 SWAPS_A_CYCLE = 2
 TABLE_CHARACTERS = 100

@@ -1,8 +1,9 @@
 """Flips, swaps and rollbacks under load, each beside a quiet moment of the same length.
 
 Used by `python -m benchmarks.swaps`. Pairs are interleaved, so that what the machine does meanwhile meets both halves
-alike; a ratio is taken inside a pair, and the figure is the median over the pairs.
-Always: every request of the whole run is accounted for; the load goes on through all of it.
+alike; a ratio is taken inside a pair, and the figure is the median over the pairs. Before each pair the load is set by
+what the server can do at that moment: a machine that is shared does half as much again in one minute as in another.
+Always: every request of the whole run is accounted for; some load is on through all of it.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from benchmarks.swaps.versions import Versions
 
 NS_PER_MS = 1_000_000
 IN_FLIGHT = 256  # when capacity is measured
-WARM_S = 1.0
+WARM_S = 0.5  # at each pace, before anything is measured
 LOAD_SHARE = 0.5
 CANARY_WEIGHT = 0.5
-STRAGGLERS_S = 0.25  # how long replies of a version that was rolled back are looked for
-QUIET_S = 1.0  # beside each swap; a percentile wants no more
+LEAVING_S = 1.0  # after a Rollback: its last replies, and what the worker does to be rid of it
+QUIET_S = 4.0  # beside each swap: about as long as one takes
 CATCH_UP_S_MAX = 20.0
 DIGESTS = 24  # swapped through, again and again; each time one is loaded anew
 
@@ -63,12 +64,13 @@ class Pair:
 class Found:
     """All of one run.
 
-    late_ms: after the reply to each Rollback, the last reply of the version rolled back; 0: none. others_share: of the
-    server's core, taken by what is no part of the run, from 0 to 1.
+    capacities: requests a second, before each pair, without a canary; the load was LOAD_SHARE of it. others_shares: of
+    the server's core, taken then by what is no part of the run, from 0 to 1. late_ms: after the reply to each Rollback,
+    the last reply of the version rolled back; 0: none.
     """
 
-    capacity: float = 0.0
-    rate: float = 0.0
+    capacities: list[float] = field(default_factory=list)
+    others_shares: list[float] = field(default_factory=list)
     flips: int = 0
     swaps: int = 0
     sent: int = 0
@@ -81,7 +83,6 @@ class Found:
     load_s: list[float] = field(default_factory=list)
     rollback_ms: list[float] = field(default_factory=list)
     late_ms: list[float] = field(default_factory=list)
-    others_share: float = 0.0
     rss_before: int = 0
     rss_after: int = 0
     failures: Mapping[tuple[str, str], int] = field(default_factory=dict)
@@ -110,21 +111,20 @@ def measured(plan: Plan, versions: Versions, said: Callable[[str], None], *, pin
         Caller(server.target, versions.factors, core=LOAD_CORE if pin else None) as caller,
     ):
         (worker,) = server.ready["workers"]
-        found.capacity, found.others_share = _capacity(caller, plan.capacity_s, server.process.pid)
-        found.rate = found.capacity * LOAD_SHARE
-        caller.pace(rate=found.rate)
-        time.sleep(WARM_S)
+        load = HalfLoad(caller, server.process.pid, plan.capacity_s, found)
+        load.set()
         # On a machine too busy for this load a canary may time out more often than the stable, and would go home.
         operator.freeze()
         operator.deploy(2, CANARY_WEIGHT)
-        _flips(plan, found, operator, caller, said)
+        _flips(plan, found, operator, caller, load, said)
         operator.rollback()
         for number in range(plan.warm_cycles + plan.cycles):
             said(f"swaps: {number} of {plan.warm_cycles + plan.cycles}")
             if number == plan.warm_cycles:
                 found.rss_before = rss_bytes(worker)
                 found.swap_pairs.clear()
-            _cycle(2 + number % (DIGESTS - 1), found, operator, caller)
+            load.set()
+            _cycle(number, found, operator, caller)
         found.rss_after = rss_bytes(worker)
         caller.settle()
         end = caller.mark()
@@ -134,24 +134,38 @@ def measured(plan: Plan, versions: Versions, said: Callable[[str], None], *, pin
     return found
 
 
-def _capacity(caller: Caller, seconds: float, server: int) -> tuple[float, float]:
-    """Requests a second, with as many in flight as fill the server; and the share of its core that others took."""
-    caller.pace(in_flight=IN_FLIGHT)
-    time.sleep(WARM_S)
-    before, busy_before, cpu_before = caller.mark(), busy_us(SERVER_CORE), cpu_us(server)
-    time.sleep(seconds)
-    after, busy, cpu = caller.mark(), busy_us(SERVER_CORE) - busy_before, cpu_us(server) - cpu_before
-    caller.settle()
-    elapsed_ns = after.at_ns - before.at_ns
-    others = min(1.0, max(0.0, busy - cpu) / (elapsed_ns / 1e3))
-    return (after.answered - before.answered) / elapsed_ns * 1e9, others
+class HalfLoad:
+    """Keeps the load at LOAD_SHARE of what the server can do. server: the parent's process."""
+
+    def __init__(self, caller: Caller, server: int, seconds: float, found: Found) -> None:
+        self._caller, self._server, self._seconds, self._found = caller, server, seconds, found
+
+    def set(self) -> None:
+        """By what it can do now, with as many in flight as fill it. Call it while no canary has a share."""
+        caller = self._caller
+        caller.pace(in_flight=IN_FLIGHT)
+        time.sleep(WARM_S)
+        before, busy_before, cpu_before = caller.mark(), busy_us(SERVER_CORE), cpu_us(self._server)
+        time.sleep(self._seconds)
+        after, busy, cpu = caller.mark(), busy_us(SERVER_CORE) - busy_before, cpu_us(self._server) - cpu_before
+        elapsed_ns = after.at_ns - before.at_ns
+        capacity = (after.answered - before.answered) / elapsed_ns * 1e9
+        self._found.capacities.append(capacity)
+        self._found.others_shares.append(min(1.0, max(0.0, busy - cpu) / (elapsed_ns / 1e3)))
+        caller.pace(rate=capacity * LOAD_SHARE)
+        time.sleep(WARM_S)
 
 
-def _flips(plan: Plan, found: Found, operator: Operator, caller: Caller, said: Callable[[str], None]) -> None:
+def _flips(
+    plan: Plan, found: Found, operator: Operator, caller: Caller, load: HalfLoad, said: Callable[[str], None]
+) -> None:
     each = plan.flips // plan.flip_pairs
     weights = (0.1, 0.9, 0.25, 0.75, 0.5)
     for number in range(plan.flip_pairs):
         said(f"flips: {number * each} of {plan.flips}")
+        operator.weight(0.0)
+        load.set()
+        operator.weight(CANARY_WEIGHT)
         quiet_us = _quiet_p99_us(caller, plan.flip_window_s)
         _catch_up(caller)
         caller.forget()
@@ -165,8 +179,14 @@ def _flips(plan: Plan, found: Found, operator: Operator, caller: Caller, said: C
         found.flips += each
 
 
-def _cycle(version: int, found: Found, operator: Operator, caller: Caller) -> None:
-    """A version is loaded, becomes stable, and is taken back: two swaps, each to another digest."""
+def _cycle(number: int, found: Found, operator: Operator, caller: Caller) -> None:
+    """A version is loaded, becomes stable, and is taken back: two swaps, each to another digest.
+
+    The quiet half comes first in every other pair. Of all the first load alone begins a loader, and imports.
+    """
+    version, quiet_us = 2 + number % (DIGESTS - 1), 0.0
+    if number % 2:
+        quiet_us = _quiet_p99_us(caller, QUIET_S)
     _catch_up(caller)
     caller.forget()
     begun_s = time.monotonic()
@@ -176,10 +196,11 @@ def _cycle(version: int, found: Found, operator: Operator, caller: Caller) -> No
     asked_ns = time.monotonic_ns()
     operator.rollback()
     told_ns = time.monotonic_ns()
-    time.sleep(STRAGGLERS_S)
+    time.sleep(LEAVING_S)
     answers = caller.answers()
     busy_us = float(np.percentile(answers[:, 1] - answers[:, 0], 99)) / 1e3
-    quiet_us = _quiet_p99_us(caller, QUIET_S)
+    if not number % 2:
+        quiet_us = _quiet_p99_us(caller, QUIET_S)
     found.swap_pairs.append(Pair(quiet_us, busy_us))
     found.swaps += 2
     found.load_s.append(loaded_s)

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import Machine
-from benchmarks.swaps.measured import Found
+from benchmarks.swaps.measured import LOAD_SHARE, Found
 from benchmarks.targets import TARGET_COLUMNS, Target
 
 FLIP_P99_MAX = 1.2
@@ -63,9 +63,9 @@ def as_json(found: Found, promises: Sequence[Target], machine: Machine, command:
     document: dict[str, Any] = {
         "machine": machine.as_dict(),
         "command": command,
-        "capacity_per_s": found.capacity,
-        "others_share": found.others_share,
-        "rate_per_s": found.rate,
+        "capacities_per_s": found.capacities,
+        "others_shares": found.others_shares,
+        "load_share": LOAD_SHARE,
         "flips": found.flips,
         "swaps": found.swaps,
         "requests": {
@@ -92,9 +92,9 @@ def _figures(found: Found) -> list[tuple[str, str]]:
         return f"{percentile(values, 50):,.1f} / {percentile(values, 99):,.1f}"
 
     return [
-        ("capacity, requests/s", f"{found.capacity:,.0f}"),
-        ("share of the server's core that others took then", f"{found.others_share:.0%}"),
-        ("load, requests/s", f"{found.rate:,.0f}"),
+        ("capacity, requests/s (median; least; most)", _range(found.capacities)),
+        ("share of the server's core that others took then, at most", f"{max(found.others_shares):.0%}"),
+        ("load, requests/s (median; least; most)", _range([LOAD_SHARE * one for one in found.capacities])),
         ("requests answered, each one checked", f"{found.right + found.wrong:,}"),
         ("quiet p99, us (median of pairs)", _median(found.flip_pairs + found.swap_pairs, "quiet_us")),
         ("p99 during flips, us", _median(found.flip_pairs, "busy_us")),
@@ -104,6 +104,10 @@ def _figures(found: Found) -> list[tuple[str, str]]:
         ("after it, last reply of what went, ms (p50 / p99)", spread(found.late_ms)),
         ("worker's memory before / after, MiB", f"{found.rss_before / 2**20:.0f} / {found.rss_after / 2**20:.0f}"),
     ]
+
+
+def _range(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):,.0f}; {min(values):,.0f}; {max(values):,.0f}"
 
 
 def _median(pairs: Sequence[Any], name: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import carray
 
-from native.batch.commit import pop_ready, seal, side_of, sort_ready
+from native.batch.commit import pop_ready, push_ready, seal, side_of, sort_ready
 from native.batch.layout import ARENA, ARENA_FREE, ARENA_GATHERING, ARENA_READY, ARENA_RUNNING, NO_ARENA, QUEUE
 from native.inner import inner
 from native.lane.layout import (
@@ -29,6 +29,7 @@ from native.lane.layout import (
     LANE_SEATS,
     LANE_SLOT_COUNT,
     LANE_SLOTS,
+    QUEUED,
     RUNNING,
     SLOT,
 )
@@ -159,6 +160,34 @@ def take_arena(lane: Words, arena_index: int, now_ns: int, cost_ns: int, refused
     arena.requests = kept
     arena.rows = kept_rows
     return refused_count
+
+
+@kernel("void(int64[::1], int64)")
+def put_back(lane: Words, arena_index: int) -> None:
+    """A batch that was taken, and whose run came to nothing, waits again, behind what waits already: RUNNING to READY.
+
+    Nothing may write to its output block any more.
+    """
+    arenas = carray(pointer(lane[LANE_ARENAS]), (lane[LANE_ARENA_COUNT],), ARENA)
+    arena = arenas[arena_index]
+    if arena.state != ARENA_RUNNING:
+        return
+    queues = carray(pointer(lane[LANE_QUEUES]), (lane[LANE_QUEUE_COUNT],), QUEUE)
+    slots = carray(pointer(lane[LANE_SLOTS]), (lane[LANE_SLOT_COUNT],), SLOT)
+    requests = carray(pointer(lane[LANE_ARENA_SLOTS]), (arena.first_request + arena.requests,), np.int64)
+    arena.state = ARENA_READY
+    arena.cancelled = 0
+    for request in range(arena.requests):
+        slot = slots[requests[arena.first_request + request]]
+        slot.state = QUEUED
+        slot.model = arena.model
+        # Those who left meanwhile told no arena: theirs was running.
+        arena.cancelled += slot.cancelled
+    queues[arena.model].waiting_rows += arena.rows
+    lane[LANE_QUEUED_ROWS] += arena.rows
+    counters = carray(pointer(lane[LANE_COUNTERS]), (COUNTERS_LENGTH,), np.int64)
+    counters[QUEUED_ROWS] = lane[LANE_QUEUED_ROWS]
+    push_ready(lane, side_of(lane, arena.model), arena_index)
 
 
 @kernel("void(int64[::1], int64)")

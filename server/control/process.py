@@ -35,10 +35,11 @@ from server.control.webhooks.metrics import WebhookCollector
 from server.control.webhooks.webhooks import Webhooks
 from server.processes import ControlSpec
 from server.stop_signals import StopSignals
+from server.trials import Trials
 
 log = logging.getLogger("roost.control")
 
-NICENESS: Final = 5  # where cores are short, a decision takes a little longer, and traffic does not
+NICENESS: Final = 10  # where cores are short, a decision takes a little longer, and traffic does not
 HTTP_STOP_S: Final = 1  # for answers in flight: a client that does not read its own holds up no end
 
 
@@ -54,7 +55,9 @@ async def control(spec: ControlSpec) -> None:
     """Answers on both ports until SIGTERM."""
     plane = Plane.attach(spec.plane_fd)
     reader = PlaneReader(plane)
-    driver = Driver(plane, spec.settings, spec.pins, ArtifactSource(spec.settings.registry), trials_of(spec.settings))
+    trials = Trials()
+    source, try_artifact = ArtifactSource(spec.settings.registry), trials_of(spec.settings, trials)
+    driver = Driver(plane, spec.settings, spec.pins, source, try_artifact)
     webhooks = Webhooks(spec.settings.webhooks, driver.folder.path, driver.alert)
     following = Following(driver.events, webhooks)
     await driver.start()  # before anything else: workers wait for the first routes
@@ -102,7 +105,7 @@ async def control(spec: ControlSpec) -> None:
     await admin.stop()
     following.catch_up()
     # Beside each other: the parent waits for three seconds.
-    await asyncio.gather(driver.stop(), webhooks.stop(), drift.stop())
+    await asyncio.gather(driver.stop(), webhooks.stop(), drift.stop(), trials.close())
     for task in (driving, telling, posting):
         task.cancel()
     for ended in await asyncio.gather(

@@ -1,20 +1,18 @@
 """Trials as the driver asks for them: in a process of their own, one at a time.
 
-Always: a trial that crashes, hangs, or takes too much is a refusal in words, never an error of control's.
+Always: a trial that crashes, hangs, or takes too much is a refusal in words, never an error of control's. What is no
+fault of the artifact's is refused for now.
 """
 
 from __future__ import annotations
 
-import asyncio
-
-from server.control.loading import TrialOutcome, TrialTask, TryArtifact
+from server.control.loading import NotNow, TrialOutcome, TrialTask, TryArtifact
 from server.settings import Settings
-from server.trials import TrialSpec, run_trial
+from server.trials import NotTried, Trials, TrialSpec
 
 
-def trials_of(settings: Settings) -> TryArtifact:
-    """Trials under these settings."""
-    one_at_a_time = asyncio.Lock()
+def trials_of(settings: Settings, trials: Trials) -> TryArtifact:
+    """Trials under these settings. Whoever made `trials` closes them."""
 
     async def try_artifact(task: TrialTask) -> TrialOutcome:
         spec = TrialSpec(
@@ -24,8 +22,10 @@ def trials_of(settings: Settings) -> TryArtifact:
             stable_digest=task.stable_digest,
             settings=settings,
         )
-        async with one_at_a_time:
-            verdict = await run_trial(spec, settings.trial.load_timeout_s)
+        try:
+            verdict = await trials.run(spec)
+        except NotTried as error:
+            raise NotNow(str(error)) from error
         return TrialOutcome(verdict.ok, verdict.reason, verdict.rss_bytes)
 
     return try_artifact

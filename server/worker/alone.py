@@ -1,7 +1,7 @@
 """Calls that run by themselves: of models whose rows can't share a batch, and of calls without rows.
 
 Used by a served model for each such call. Those of stables run beside batches in the runner's thread; those of canaries
-run one at a time in the thread for trials, named in the plane and watched as batches are. Always: a run whose caller
+run one at a time in the threads for trials, named in the plane and watched as batches are. Always: a run whose caller
 has gone is ended, and keeps its turn until it has; no run begins of a version that has lost its traffic.
 """
 
@@ -10,16 +10,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from native.batch.memory import BatchMemory
-from native.plane.routing import NO_SEAT
 from native.route.layout import MAIN, ROLE_CANARY, ROLE_STABLE, TRIAL
 from server.worker.costs import ROWS_MAX, CostModel
 from server.worker.routing import NoTraffic
-from server.worker.sides import Side, Work
-from server.worker.watchdog import TookTooLong, Watch
+from server.worker.sides import Side
+from server.worker.watchdog import NS_PER_MS, TookTooLong, Watch, Work, urgency_ns
 
 T = TypeVar("T")
 
@@ -34,7 +33,9 @@ class AloneRuns:
     def __init__(self, memory: BatchMemory, sides: tuple[Side, Side]) -> None:
         self._memory = memory
         self._sides = sides
+        # By seat: how long calls took, and for how long they computed.
         self._costs: dict[int, CostModel] = {}
+        self._computing: dict[int, CostModel] = {}
         self._turn = asyncio.Lock()
         self._ends: set[Callable[[], None]] = set()
         self._running: Counter[int] = Counter()
@@ -42,6 +43,7 @@ class AloneRuns:
     def forget(self, seat: int) -> None:
         """Another model will have this seat."""
         self._costs.pop(seat, None)
+        self._computing.pop(seat, None)
 
     def busy(self, seat: int) -> bool:
         """True while a run of the seat goes on in a thread, also where its caller has gone."""
@@ -56,7 +58,8 @@ class AloneRuns:
         """The result of `run(side)`, in the thread of the side that the seat is on as its turn comes.
 
         size: elements of the inputs, which its time is expected from. end: ends it from another thread.
-        Raises TookTooLong, and NoTraffic where no route sends anything to the seat any more: it has not been run then.
+        Raises TookTooLong, and NoTraffic where no route sends anything to the seat any more: its run was ended then, or
+        has not begun.
         """
         if self._role(seat) == ROLE_CANARY:
             await self._turn.acquire()
@@ -78,7 +81,7 @@ class AloneRuns:
             self._turn.release()
             raise
 
-        def done(_future: asyncio.Future[tuple[T, int]]) -> None:
+        def done(_future: asyncio.Future[tuple[T, int, int]]) -> None:
             watch.cancel()
             self._turn.release()
 
@@ -90,26 +93,37 @@ class AloneRuns:
 
     def _prepared(
         self, seat: int, size: int, run: Callable[[int], T], end: Callable[[], None], side: int
-    ) -> tuple[Work, Callable[[], tuple[T, int]]]:
-        def timed() -> tuple[T, int]:
+    ) -> tuple[Work, Callable[[], tuple[T, int, int]]]:
+        def timed() -> tuple[T, int, int]:
             # In the thread, behind what came before: routes may have moved meanwhile.
             if self._role(seat) not in ROLES[side]:
                 raise NoTraffic
-            started_ns = time.monotonic_ns()
+            started_ns, computing_since_ns = time.monotonic_ns(), time.thread_time_ns()
             result = run(side)
-            return result, time.monotonic_ns() - started_ns
+            return result, time.monotonic_ns() - started_ns, time.thread_time_ns() - computing_since_ns
 
         generation = int(self._memory.seats[seat]["generation"])
-        return Work(seat, generation, self._expected_ns(seat, _bounded(size)), end), timed
+        stable = int(self._memory.routes[self._memory.directory.route_of(seat)]["stable"])
+        size = _bounded(size)
+        stable_ns = _predicted_ns(self._costs, stable, size)
+        # As long as calls of this size took, of this model or of its stable.
+        expected_ns = max(_predicted_ns(self._costs, seat, size), stable_ns)
+        urgent = urgency_ns(_predicted_ns(self._computing, seat, size), stable_ns)
+        return Work(seat, generation, expected_ns, end, lambda: self._role(seat) in ROLES[side], urgent), timed
 
     async def _ended(
-        self, seat: int, size: int, future: asyncio.Future[tuple[T, int]], watch: Watch | None, end: Callable[[], None]
+        self,
+        seat: int,
+        size: int,
+        future: asyncio.Future[tuple[T, int, int]],
+        watch: Watch | None,
+        end: Callable[[], None],
     ) -> T:
         """Waits for a run that was started. The run goes on to its end, whatever becomes of who waits."""
         self._ends.add(end)
         self._running[seat] += 1
 
-        def done(future: asyncio.Future[tuple[T, int]]) -> None:
+        def done(future: asyncio.Future[tuple[T, int, int]]) -> None:
             self._ends.discard(end)
             self._running[seat] -= 1
             if not future.cancelled():
@@ -117,23 +131,28 @@ class AloneRuns:
 
         future.add_done_callback(done)
         try:
-            result, elapsed_ns = await asyncio.shield(future)
+            result, elapsed_ns, computed_ns = await asyncio.shield(future)
         except asyncio.CancelledError:
             # Its caller has gone or its time is over: the thread must not go on for nobody.
             end()
             raise
         except Exception:
+            if watch is not None and watch.withdrawn:
+                raise NoTraffic from None  # whoever has it now may answer
             if watch is not None and watch.ended_after_ms is not None:
+                self._computing.setdefault(seat, CostModel()).observe(_bounded(size), watch.ended_after_ms * NS_PER_MS)
                 raise TookTooLong(watch.ended_after_ms) from None
             raise
+        finally:
+            del future  # whose exception's traceback has this frame
         self._costs.setdefault(seat, CostModel()).observe(_bounded(size), elapsed_ns)
+        self._computing.setdefault(seat, CostModel()).observe(_bounded(size), computed_ns)
         return result
 
-    def _expected_ns(self, seat: int, size: int) -> int:
-        """As long as calls of this size took, of this model or of its stable."""
-        stable = int(self._memory.routes[self._memory.directory.route_of(seat)]["stable"])
-        known = [self._costs[other] for other in {seat, stable} - {NO_SEAT} if other in self._costs]
-        return max((costs.predict_ns(size) for costs in known), default=0)
+
+def _predicted_ns(costs: Mapping[int, CostModel], seat: int, size: int) -> int:
+    """0 where nothing is known of it, as of no seat."""
+    return costs[seat].predict_ns(size) if seat in costs else 0
 
 
 def _bounded(size: int) -> int:

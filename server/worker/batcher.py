@@ -30,20 +30,8 @@ from native.batch.memory import BatchMemory
 from native.batch.seal import free_arena, next_arena, take_arena
 from native.http2.refusals import DEADLINE_PASSED, NO_TRAFFIC
 from native.lane.layout import LANE_NOW_NS, LANE_QUEUED_ROWS, LANE_SHADOWS, NO_CONNECTION
-from native.plane.counters import (
-    BATCHES_INLINE,
-    BATCHES_THREADED,
-    BATCHES_TRIAL,
-)
-from native.plane.routing import (
-    EVENT_ERROR,
-    EVENT_TIMEOUT,
-    NO_SEAT,
-    RUNNING_MAIN,
-    RUNNING_MAIN_GENERATION,
-    SEATS_MAX,
-    STATES,
-)
+from native.plane.counters import BATCHES_INLINE, BATCHES_TRIAL
+from native.plane.routing import EVENT_ERROR, NO_SEAT, RUNNING_MAIN, RUNNING_MAIN_GENERATION, SEATS_MAX, STATES
 from native.route.layout import MAIN, TRIAL
 from native.route.outcomes import count_outcome
 from server.settings import BatchingSettings, TrialSettings
@@ -55,14 +43,13 @@ from server.worker.python_callers import PythonCallers
 from server.worker.recording import Recorder
 from server.worker.runner import Runner
 from server.worker.shadowing import Shadows
-from server.worker.sides import Side, Work
+from server.worker.sides import Side
 from server.worker.status import Code, StatusError, status_of
-from server.worker.watchdog import TookTooLong, Watchdog
+from server.worker.threaded import ThreadedBatches
+from server.worker.watchdog import Watchdog
 
 Array = npt.NDArray[Any]
 NS_PER_US = 1000
-# By side: what counts a batch that ran in its thread.
-PLACES = (BATCHES_THREADED, BATCHES_TRIAL)
 
 
 class Answers(Protocol):
@@ -78,9 +65,8 @@ class Answers(Protocol):
 class BatchLoop:
     """Runs the batches of all batchable models of a worker: stables on one side, canaries and shadows on the other.
 
-    MAIN batches run on the loop or in the runner's thread, TRIAL batches in a thread of their own, one at a time, so
-    that a canary that is slow, or never ends, holds nobody up but its own callers. Each run is named in the plane
-    before it begins; those in a thread are watched: see `sides` and `watchdog`.
+    MAIN batches run on the loop or in the runner's thread, TRIAL batches in threads of their own, one at a time, so
+    that a canary that is slow, or never ends, holds nobody up but its own callers. See `sides` and `watchdog`.
 
     memory: whose places are filled by `put`. publish: called once per batch, after its answers.
     """
@@ -90,6 +76,7 @@ class BatchLoop:
         memory: BatchMemory,
         runner: Runner,
         trial_runner: Runner,
+        patient_runner: Runner,
         settings: BatchingSettings,
         trial: TrialSettings,
         publish: Callable[[], None],
@@ -98,23 +85,25 @@ class BatchLoop:
         self._memory = memory
         self._words = memory.words
         self._peek = memory.words.data  # plain ints, cheaper than numpy's
+        self._runs_as = memory.seats["runs_as"]
         self._publish = publish
         self._delay_ns = settings.max_queue_delay_us * NS_PER_US
         self._inline_ns_max = settings.inline_cost_us_max * NS_PER_US
         self.watchdog = Watchdog(self._loop, trial)
-        self.sides = Side(MAIN, runner, self.watchdog), Side(TRIAL, trial_runner, self.watchdog)
+        trials = Side(TRIAL, trial_runner, self.watchdog, patient=patient_runner)
+        self.sides = Side(MAIN, runner, self.watchdog), trials
         self._places: list[Place | None] = [None] * SEATS_MAX
         # Where the plane is told what runs; without one, nowhere.
         self._running_words = np.zeros(STATES, dtype=np.int64).data
-        self._running = False
-        self._trial_running = False
         self._scheduled = False
         self._delayed: asyncio.TimerHandle | None = None
         self.callers = PythonCallers(memory, self.wake)
         self.answers: Answers | None = None
         self.recorder: Recorder | None = None
         self._models: dict[int, ServedModel] = {}
-        self._shadows = Shadows(memory, self.sides[TRIAL], self._models, self._note_shadow, self._expected_ns)
+        self._threaded = ThreadedBatches(memory, self.sides, self._places, self._finish, self._tell, self.wake)
+        self._busy = self._threaded.running  # by side
+        self._shadows = Shadows(memory, self.sides[TRIAL], self._models, self._busy, self._threaded.expected_ns)
 
     def attach(self, worker_routing: npt.NDArray[np.int64]) -> None:
         """From now on what runs is written to this worker's block, and so are runs that had to be ended."""
@@ -153,7 +142,7 @@ class BatchLoop:
 
     def wake(self) -> None:
         """Rows may be waiting: run batches as soon as the sockets that are readable now have been read."""
-        if not self._scheduled and not (self._running and self._trial_running):
+        if not self._scheduled and not all(self._busy):
             self._scheduled = True
             self._loop.call_soon(self.run)
 
@@ -163,11 +152,13 @@ class BatchLoop:
         if self._delayed is not None:
             self._delayed.cancel()
             self._delayed = None
-        if not self._running:
+        if not self._busy[MAIN]:
             arena = next_arena(self._words, MAIN)
             if arena != NO_ARENA:
                 self._run_main(arena)
-        if not self._trial_running and self._peek[LANE_QUEUED_ROWS]:
+        if self._busy[TRIAL]:
+            self.sides[TRIAL].withdraw_unwanted()
+        if not self._busy[TRIAL] and self._peek[LANE_QUEUED_ROWS]:
             arena = next_arena(self._words, TRIAL)
             if arena != NO_ARENA:
                 self._run_trial(arena)
@@ -178,7 +169,8 @@ class BatchLoop:
         words = self._memory.arena_words
         now_ns = time.monotonic_ns()
         seat, wanted_rows = words[arena, ARENA_MODEL], words[arena, ARENA_ROWS]
-        place = self._places[seat]
+        run_as = self._runs_as[seat]  # by whose costs it is judged, too
+        place = self._places[run_as if run_as != NO_SEAT else seat]
         assert place is not None
         if self._delay_ns and words[arena, ARENA_STATE] == ARENA_GATHERING and wanted_rows < place.rows_max:
             left_ns = words[arena, ARENA_OPENED_NS] + self._delay_ns - now_ns
@@ -194,7 +186,6 @@ class BatchLoop:
         run = place.bindings.kept.get((arena, rows)) if run_as == seat else None
         if run is None:
             run = self._bound(arena, seat, rows)
-            place = self._place(run_as)
         if place.counter is not None:
             place.counter.note(self._words, MAIN, arena)
         if cost_ns <= self._inline_ns_max:
@@ -207,7 +198,7 @@ class BatchLoop:
             running[RUNNING_MAIN] = 0
             self._finish(arena, run_as, rows, elapsed_ns, failure, BATCHES_INLINE)
         else:
-            self._run_in_thread(arena, run_as, rows, run, MAIN)
+            self._threaded.start(arena, run_as, rows, run, MAIN)
 
     def _run_trial(self, arena: int) -> None:
         words = self._memory.arena_words
@@ -217,7 +208,7 @@ class BatchLoop:
         rows = self._take(arena, time.monotonic_ns(), cost_ns, wanted_rows, place)
         if rows == 0:
             return
-        self._run_in_thread(arena, words[arena, ARENA_RUNS_AS], rows, self._bound(arena, seat, rows), TRIAL)
+        self._threaded.start(arena, words[arena, ARENA_RUNS_AS], rows, self._bound(arena, seat, rows), TRIAL)
 
     def _bound(self, arena: int, seat: int, rows: int) -> Run:
         """The run of a taken arena of this seat, by the seat that runs it now."""
@@ -242,62 +233,10 @@ class BatchLoop:
             self.wake()
         return rows
 
-    def _run_in_thread(self, arena: int, seat: int, rows: int, run: Run, side: int) -> None:
-        place = self._place(seat)
-
-        if place.counter is not None and side == TRIAL:
-            place.counter.note(self._words, side, arena)
-
-        def timed() -> tuple[Exception | None, int]:
-            started_ns = time.monotonic_ns()
-            failure = run()
-            elapsed_ns = time.monotonic_ns() - started_ns
-            if failure is None and place.counter is not None:
-                place.counter.count(side, 0, rows)
-            return failure, elapsed_ns
-
-        def done(future: asyncio.Future[tuple[Exception | None, int]]) -> None:
-            self._note_running(side, False)
-            ended_after_ms = watch.cancel()
-            if ended_after_ms is None:
-                failure, elapsed_ns = future.result()
-                self._finish(arena, seat, rows, elapsed_ns, failure, PLACES[side])
-                return
-            place.bindings.recover()
-            failure = TookTooLong(ended_after_ms)
-            self._tell(
-                arena, seat, PLACES[side], dict.fromkeys(self._memory.arena_requests(arena), failure), EVENT_TIMEOUT
-            )
-
-        self._note_running(side, True)
-        work = Work(seat, place.generation, self._expected_ns(seat, rows), place.bindings.terminate)
-        future, watch = self.sides[side].start(work, timed)
-        future.add_done_callback(done)
-
-    def _expected_ns(self, seat: int, rows: int) -> int:
-        """What a batch of a seat may be expected to take: as long as its stable's, where that is known to be more.
-
-        A canary that nothing is known of is not to be ended for being what its stable is.
-        """
-        expected_ns = self._place(seat).costs.predict_ns(rows)
-        stable = int(self._memory.routes[self._memory.directory.route_of(seat)]["stable"])
-        place = self._places[stable] if stable != NO_SEAT else None
-        return expected_ns if place is None else max(expected_ns, place.costs.predict_ns(rows))
-
     def _offer_shadow(self, seat: int, arena: int, rows: int, where: int) -> None:
         counter = self._place(seat).counter
         buckets = None if counter is None else counter.buckets(TRIAL if where == BATCHES_TRIAL else MAIN, rows)
-        self._shadows.offer(seat, arena, rows, buckets, not self._trial_running, self.wake)
-
-    def _note_shadow(self, is_running: bool) -> None:
-        """A shadow's run begins, or has ended: it has the thread for trials."""
-        self._trial_running = is_running
-
-    def _note_running(self, side: int, is_running: bool) -> None:
-        if side == MAIN:
-            self._running = is_running
-        else:
-            self._trial_running = is_running
+        self._shadows.offer(seat, arena, rows, buckets, self.wake)
 
     def _finish(self, arena: int, seat: int, rows: int, elapsed_ns: int, failure: Exception | None, where: int) -> None:
         """A batch has run: its callers are told. One that failed is run again, each request by itself."""
@@ -330,40 +269,7 @@ class BatchLoop:
         if len(slots) == 1:
             self._tell(arena, seat, where, {slots[0]: failure})
         else:
-            self._run_apart(arena, seat, where, slots)
-
-    def _run_apart(self, arena: int, seat: int, where: int, slots: list[int]) -> None:
-        """One request's values may be what failed the batch: the others must not pay for it."""
-        columns = self._memory.arena_columns(arena)
-        spans = [(slot, *self._memory.rows_of(slot)) for slot in slots]
-        place = self._place(seat)
-        side = TRIAL if where == BATCHES_TRIAL else MAIN
-
-        def each() -> dict[int, Exception]:
-            failures = {}
-            for slot, first, rows in spans:
-                failure = place.bindings.bind_rows(first, rows, *columns)()
-                if failure is not None:
-                    failures[slot] = failure
-                elif place.counter is not None:
-                    place.counter.count(side, first, rows)
-            return failures
-
-        def done(future: asyncio.Future[dict[int, Exception]]) -> None:
-            self._note_running(side, False)
-            ended_after_ms = watch.cancel()
-            if ended_after_ms is None:
-                self._tell(arena, seat, where, future.result())
-                return
-            place.bindings.recover()
-            self._tell(arena, seat, where, dict.fromkeys(slots, TookTooLong(ended_after_ms)), EVENT_TIMEOUT)
-
-        self._note_running(side, True)
-        expected_ns = sum(self._expected_ns(seat, rows) for _slot, _first, rows in spans)
-        future, watch = self.sides[side].start(
-            Work(seat, place.generation, expected_ns, place.bindings.terminate), each
-        )
-        future.add_done_callback(done)
+            self._threaded.start_apart(arena, seat, slots, TRIAL if where == BATCHES_TRIAL else MAIN)
 
     def _tell(
         self, arena: int, seat: int, where: int, failures: Mapping[int, Exception], event: int = EVENT_ERROR

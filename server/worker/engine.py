@@ -41,7 +41,7 @@ T = TypeVar("T")
 MakeMemory = Callable[[ModelDirectory, Sequence[QueueBounds], Words], BatchMemory]
 
 ARENAS_MAX = 256
-TRIAL_NICENESS = 5  # of the thread in which canaries run: on a busy machine they wait, not the stable
+PATIENT_NICENESS = 10  # of shadows, and of canaries known to be slow: on a busy machine they wait, not the stable
 
 
 class Engine:
@@ -61,15 +61,15 @@ class Engine:
     ) -> None:
         self._settings = settings
         self.runner = Runner(slice_ns=URGENT_SLICE_NS)
-        self.trial_runner = Runner("roost-trial", niceness=TRIAL_NICENESS)
+        self.trial_runner = Runner("roost-trial")
+        self.patient_runner = Runner("roost-patient", niceness=PATIENT_NICENESS)
         for model in models:
             fit(model, settings)
         directory = ModelDirectory([_wire_model(model, route) for route, model in enumerate(models)])
         bounds = [_queue_bounds(model, settings) for model in models]
         self.memory = make_memory(directory, bounds, counts)
-        self.batches = BatchLoop(
-            self.memory, self.runner, self.trial_runner, settings, trial or TrialSettings(), publish
-        )
+        runners = self.runner, self.trial_runner, self.patient_runner
+        self.batches = BatchLoop(self.memory, *runners, settings, trial or TrialSettings(), publish)
         self._alone = AloneRuns(self.memory, self.batches.sides)
         self._age_limit_ns = AGE_LIMIT_NS
         self._drift: Callable[[int], Words] | None = None
@@ -96,12 +96,12 @@ class Engine:
         counts those of a canary by its stable's bins.
         """
         self._drift, self._seed = drift, seed
-        runners = self.runner, self.trial_runner
+        runners = self.runner, self.trial_runner, self.patient_runner
         self._beside = None if drift_beside is None else CountedBeside(self.memory, drift_beside, seed, runners)
         self.memory.attach_routes(plane_routing, worker_routing, seed)
         self._age_limit_ns = age_limit_ms * 1_000_000
         self.memory.fill_words({LANE_AGE_LIMIT_NS: self._age_limit_ns})
-        threads = self.runner.time, self.trial_runner.time
+        threads = self.runner.time, self.trial_runner.time, self.patient_runner.time
         self._strain = Strain(self.memory.words, self._counts, threads, self._age_limit_ns)
         self.batches.attach(worker_routing)
         table.decide, table.role = self._decide, self._role
@@ -138,6 +138,8 @@ class Engine:
         if moved or self.memory.words[LANE_QUEUED_ROWS]:
             # Also where nothing has moved now: rows may have changed sides behind the batch loop's back.
             self.batches.wake()
+        for side in self.batches.sides:
+            side.withdraw_unwanted()
         if self._beside is not None:
             self._beside.follow()
         return moved
@@ -150,6 +152,7 @@ class Engine:
             self._strain.close()
         self.runner.close()
         self.trial_runner.close()
+        self.patient_runner.close()
 
     def _connect(self, seat: int, generation: int, model: ServedModel) -> None:
         model.runner = _RunsOfSeat(self._alone, seat)

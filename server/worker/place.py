@@ -11,10 +11,14 @@ from server.worker.models.bindings import Bindings
 
 @dataclass(slots=True)
 class Place:
-    """generation: of the artifact, as the plane counts it. counter: None where the model has no baseline."""
+    """generation: of the artifact, as the plane counts it. counter: None where the model has no baseline.
+
+    costs: how long its batches took. computing: those that had a thread, without what they waited for a core.
+    """
 
     generation: int
     rows_max: int
     bindings: Bindings
     counter: RowCounter | None = None
     costs: CostModel = field(default_factory=CostModel)
+    computing: CostModel = field(default_factory=CostModel)

@@ -52,7 +52,7 @@ class Routed:
 
 
 class NoTraffic(StatusError):
-    """A call was not run: who was to answer it went home, or was replaced, while it waited. In the kernels' words."""
+    """A call came to nothing: who was to answer it went home, or was replaced, meanwhile. In the kernels' words."""
 
     def __init__(self) -> None:
         super().__init__(REFUSALS[NO_TRAFFIC].status, REFUSALS[NO_TRAFFIC].message)

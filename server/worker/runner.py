@@ -1,52 +1,173 @@
-"""The runner's thread: where work runs that would hold up the worker's loop for too long.
+"""A runner: the thread where work runs that would hold up the worker's loop for too long.
 
-One thread for stables and one for canaries, since a worker has one core's worth of work to give. ONNX Runtime lets go
-of the GIL while it computes, so the loop goes on reading sockets. Always: work is done in the order in which it came.
+One for stables, one for canaries and one for what may wait, since a worker has one core's worth of work to give. ONNX
+Runtime lets go of the GIL while it computes, so the loop goes on reading sockets. A canary's every batch comes through
+here, so that an executor's futures, whose every state is another lock and another call, would cost more than its run.
+Always: work is done in the order in which it came, one at a time, also where the thread was replaced meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
 
-from server.scheduling import USUAL_SLICE_NS, schedule_thread
-from server.worker.strain import ThreadClock, ThreadTime
+from server.scheduling import USUAL_SLICE_NS, add_niceness, schedule_thread
+from server.worker.strain import NO_TIME, ThreadClock, ThreadTime
 
 T = TypeVar("T")
 
+log = logging.getLogger("roost.worker")
 
-class Runner:
-    """Runs work off the loop. Made on the loop's thread. niceness, slice_ns: of this thread, see `schedule_thread`."""
 
-    def __init__(self, name: str = "roost-runner", niceness: int = 0, slice_ns: int = USUAL_SLICE_NS) -> None:
+class RunnerThread:
+    """One thread of a runner, which begins at once. Raises RuntimeError where the system has none to give."""
+
+    def __init__(self, name: str, niceness: int, slice_ns: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._niceness, self._slice_ns = niceness, slice_ns
+        self._id: int | None = None
         self._clock: ThreadClock | None = None
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name, initializer=self._begin)
-        self._thread.submit(int)  # begins the thread now, so that what it holds open does not depend on traffic
+        # None: there is nothing more to come.
+        self._queue: SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = SimpleQueue()
+        self._ended = False
+        # A daemon: a worker that fails before anybody could close this ends all the same.
+        self._thread = threading.Thread(target=self._work_off, name=name, daemon=True)
+        self._thread.start()
 
+    def start(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        """Its result, or its exception, once all that came before has ended. Raises RuntimeError after `end`."""
+        if self._ended:
+            raise RuntimeError("runner: expected work before its end, got some after it")
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._queue.put((work, future))
+        return future
+
+    # --- In the thread -----------------------------------------------------------------------------------------------
+    def _work_off(self) -> None:
+        try:
+            schedule_thread(self._slice_ns, self._niceness)
+        except Exception:  # it runs as urgent as the system has it, or nobody would be answered
+            log.exception("a runner's thread could not be scheduled as it should be")
+        self._id = threading.get_native_id()
+        self._clock = ThreadClock(self._id)
+        while (next_one := self._queue.get()) is not None:
+            self._do(*next_one)
+            del next_one  # what it holds must not wait for the one after it
+
+    def _do(self, work: Callable[[], T], future: asyncio.Future[T]) -> None:
+        if future.cancelled():
+            return
+        tell: Callable[[Any], None] = future.set_result
+        what: Any
+        try:
+            what = work()
+        except BaseException as error:  # noqa: BLE001  # whatever it is, whoever waits is told
+            tell, what = future.set_exception, error
+        try:
+            self._loop.call_soon_threadsafe(_tell, future, tell, what)
+        except RuntimeError:
+            if not self._loop.is_closed():
+                raise
+        finally:
+            # An exception's traceback has this frame, which had the exception: a circle that nobody collects for long.
+            del future, work, tell, what
+
+    def computed_ns(self) -> int:
+        """What it has computed since it began; to be called in it."""
+        return time.thread_time_ns()
+
+    # --- On the loop's ----------------------------------------------------------------------------------------------
     def time(self) -> ThreadTime | None:
-        """What its thread had of the processor, and waited for; None where nobody tells, or it has not begun yet."""
+        """What it had of the processor, and waited for; None where nobody tells, or it has not begun yet."""
         return None if self._clock is None else self._clock.read()
 
-    def _begin(self) -> None:
-        """In the thread."""
-        schedule_thread(self._slice_ns, self._niceness)
-        self._clock = ThreadClock(threading.get_native_id())
+    def slow_down(self, niceness: int) -> None:
+        """Whoever else wants the core goes before its work from now on, for good: see `Runner.replace`."""
+        if self._id is not None:
+            add_niceness(niceness, self._id)
+
+    def end(self, *, cancel: bool = False) -> None:
+        """Nothing more will come. cancel: nor does it begin what has come already."""
+        self._ended = True
+        while cancel:
+            try:
+                waiting = self._queue.get_nowait()
+            except Empty:
+                break
+            if waiting is not None:
+                waiting[1].cancel()
+        self._queue.put(None)
+
+    def join(self) -> None:
+        """Returns once it has ended. From any thread but itself."""
+        self._thread.join()
+
+    def close_clock(self) -> None:
+        """Once it has ended."""
+        if self._clock is not None:
+            self._clock.close()
+
+
+def _tell(future: asyncio.Future[T], tell: Callable[[Any], None], what: Any) -> None:
+    if not future.cancelled():
+        tell(what)
+
+
+class Runner:
+    """Runs work off the loop. Made on the loop's thread. niceness, slice_ns: of its thread, see `schedule_thread`."""
+
+    def __init__(self, name: str = "roost-runner", niceness: int = 0, slice_ns: int = USUAL_SLICE_NS) -> None:
+        self._name, self._niceness, self._slice_ns = name, niceness, slice_ns
+        self._earlier = NO_TIME
+        self._replaced: RunnerThread | None = None
+        self._closed = False
+        self.thread = self._begun()
+
+    def time(self) -> ThreadTime | None:
+        """What its threads had of the processor, and waited for; None where nobody tells, or one has not begun yet."""
+        now = self.thread.time()
+        return None if now is None else self._earlier + now
+
+    def replace(self, thread: RunnerThread) -> None:
+        """What comes from now on runs in another thread, as urgent as this one was; what came before goes first.
+
+        A thread that was slowed down can't go back without privileges. Where it is not this runner's any more, or the
+        system has no other, nothing happens.
+        """
+        if self._closed or thread is not self.thread:
+            return
+        try:
+            successor = self._begun()
+        except RuntimeError:
+            log.warning("no thread for a canary's runs: they go on in one that all others go before", exc_info=True)
+            return
+        self._earlier += thread.time() or NO_TIME
+        self._replaced, self.thread = thread, successor
+        thread.end()
+        successor.start(thread.join).add_done_callback(lambda _: thread.close_clock())
+
+    def _begun(self) -> RunnerThread:
+        return RunnerThread(self._name, self._niceness, self._slice_ns)
 
     async def run(self, work: Callable[[], T]) -> T:
         """The result of `work()`, which runs in the runner's thread, or its exception."""
-        return await self._loop.run_in_executor(self._thread, work)
+        return await self.thread.start(work)
 
     def start(self, work: Callable[[], T]) -> asyncio.Future[T]:
         """Like `run`, without waiting."""
-        return self._loop.run_in_executor(self._thread, work)
+        return self.thread.start(work)
 
     def close(self, *, wait: bool = True) -> None:
         """Ends the thread after the work at hand, and waits for that where it is told to."""
-        self._thread.shutdown(wait=wait, cancel_futures=True)
-        if wait and self._clock is not None:
-            self._clock.close()
+        self._closed = True
+        threads = [thread for thread in (self._replaced, self.thread) if thread is not None]
+        for thread in threads:
+            thread.end(cancel=True)
+        for thread in threads if wait else ():
+            thread.join()
+            thread.close_clock()

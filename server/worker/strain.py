@@ -1,9 +1,10 @@
 """Strain: whether a worker's threads get the processor time that they want, or lateness is the machine's fault.
 
-Used by the engine, a few times a second, and by the watchdog. A canary runs in a nicer thread than its stable: on a
-machine that is overloaded it would be late more often than an equal, and go home for it. Linux tells how long each
-thread ran and how long it waited for a core; elsewhere lateness always counts.
-Always: a version that is slow by itself is not excused. Its thread runs for long; it does not wait for long.
+Used by the engine, a few times a second, and by the watchdog. A canary runs in a thread that waits for a core behind
+its stable's loop: on a machine that is overloaded it would be late more often than an equal, and go home for it. Linux
+tells how long each thread ran and how long it waited for a core; elsewhere lateness always counts.
+Always: a version that is slow by itself is not excused where there is a core for it. Its thread runs for long; it does
+not wait for long.
 """
 
 from __future__ import annotations
@@ -32,6 +33,12 @@ class ThreadTime:
 
     ran_ns: int
     waited_ns: int
+
+    def __add__(self, other: ThreadTime) -> ThreadTime:
+        return ThreadTime(self.ran_ns + other.ran_ns, self.waited_ns + other.waited_ns)
+
+
+NO_TIME: Final = ThreadTime(0, 0)
 
 
 class ThreadClock:

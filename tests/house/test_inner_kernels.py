@@ -55,33 +55,36 @@ def named(node: ast.AST) -> str | None:
 def called_by_python(source: str, module: str, everywhere: set[str]) -> Iterator[str]:
     """everywhere: names of all inner kernels, which are looked for in calls of a module's."""
     tree = ast.parse(source)
-    names = inner_names(tree, module)
+    names, natives = inner_names(tree, module), native_names(tree)
     for node in tree.body:
         if is_compiled(node):
             continue
         for each in ast.walk(node):
-            known = everywhere if isinstance(each, ast.Attribute) and module_of(each, tree) else names
+            known = everywhere if isinstance(each, ast.Attribute) and is_of(each, natives) else names
             if (name := named(each)) in known and name is not None:
                 yield name
 
 
-def module_of(node: ast.Attribute, tree: ast.Module) -> bool:
-    """Whether it is an attribute of something that was imported from `native`, or of `native` itself."""
+def native_names(tree: ast.Module) -> set[str]:
+    """What is imported from `native`, as it is called here, and `native` itself."""
+    found: set[str] = set()
+    for each in ast.walk(tree):
+        if isinstance(each, ast.Import):
+            imported = [alias for alias in each.names if alias.name.partition(".")[0] == "native"]
+        elif isinstance(each, ast.ImportFrom) and (each.module or "").partition(".")[0] == "native":
+            imported = each.names
+        else:
+            continue
+        found |= {alias.asname or alias.name.partition(".")[0] for alias in imported}
+    return found
+
+
+def is_of(node: ast.Attribute, natives: set[str]) -> bool:
+    """Whether it is an attribute of one of these, or of what is within."""
     value: ast.AST = node.value
     while isinstance(value, ast.Attribute):
         value = value.value
-    if not isinstance(value, ast.Name):
-        return False
-    for each in ast.walk(tree):
-        if isinstance(each, ast.Import):
-            found = [alias for alias in each.names if alias.name.partition(".")[0] == "native"]
-        elif isinstance(each, ast.ImportFrom) and (each.module or "").partition(".")[0] == "native":
-            found = each.names
-        else:
-            continue
-        if value.id in {alias.asname or alias.name.partition(".")[0] for alias in found}:
-            return True
-    return False
+    return isinstance(value, ast.Name) and value.id in natives
 
 
 def all_inner_kernels() -> set[str]:

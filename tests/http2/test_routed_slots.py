@@ -14,9 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from native.batch import memory
 from native.batch.finish import finish_arena
-from native.batch.layout import NO_ARENA
+from native.batch.layout import ARENA_GATHERING, ARENA_READY, NO_ARENA
 from native.batch.memory import QueueBounds
-from native.batch.seal import free_arena, next_arena, take_arena
+from native.batch.seal import free_arena, next_arena, put_back, take_arena
 from native.http2 import answers
 from native.http2.refusals import NO_TRAFFIC
 from native.lane import layout
@@ -201,6 +201,17 @@ class RoutedLife(RuleBasedStateMachine):
     def ends_a_batch(self, data: st.DataObject) -> None:
         self.end(*self.running.pop(data.draw(st.integers(0, len(self.running) - 1))))
 
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def ends_a_run_that_came_to_nothing(self, data: st.DataObject) -> None:
+        arena, _runs_as = self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
+        _inputs, (target,) = self.memory.arena_columns(arena)
+        target[:] = np.nan
+        put_back(self.lane.words, arena)
+        requests = [self.memory.slots[slot] for slot in self.memory.arena_requests(arena)]
+        assert all(slot["state"] == layout.QUEUED for slot in requests)
+        assert self.memory.arenas[arena]["cancelled"] == sum(slot["cancelled"] for slot in requests)
+
     def end(self, arena: int, runs_as: int) -> None:
         (source,), (target,) = self.memory.arena_columns(arena)
         target[:] = source * self.places[runs_as].version
@@ -219,6 +230,13 @@ class RoutedLife(RuleBasedStateMachine):
     @invariant()
     def what_is_asked_is_in_work(self) -> None:
         assert int(self.memory.slots_in_use) >= len(self.calls)
+
+    @invariant()
+    def rows_that_wait_are_counted(self) -> None:
+        waits = [arena for arena in self.memory.arenas if arena["state"] in (ARENA_GATHERING, ARENA_READY)]
+        for seat, queue in enumerate(self.memory.queues):
+            assert queue["waiting_rows"] == sum(arena["rows"] for arena in waits if arena["model"] == seat)
+        assert self.lane.words[layout.LANE_QUEUED_ROWS] == sum(arena["rows"] for arena in waits)
 
     def teardown(self) -> None:
         while self.running:
@@ -258,3 +276,18 @@ def test_the_alarm_rings_where_batches_stay_on_the_side_of_a_canary_that_has_gon
     life.turn(1)
     with pytest.raises(AssertionError):
         life.begins_a_batch(TRIAL)
+
+
+def test_rows_that_wait_again_are_answered_in_the_name_of_who_runs_them_then() -> None:
+    life = RoutedLife()
+    life.loads()
+    life.publish(stable=1, canary=None, ppm=0)
+    life.asks(rows=1, key=None, count=1)
+    life.publish(stable=0, canary=None, ppm=0)
+    life.begins_a_batch(MAIN)
+    put_back(life.lane.words, life.running.pop()[0])
+    life.publish(stable=1, canary=None, ppm=0)
+    life.begins_a_batch(MAIN)
+    life.end(*life.running.pop())
+    assert not life.calls
+    life.teardown()

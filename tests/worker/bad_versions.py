@@ -51,7 +51,7 @@ def not_a_number_alone(factor: int) -> bytes:
     return _graph([*_LARGE, node("Where", ["large", "nan", "good"], ["y"])], factor, **more)
 
 
-def endless_alone(factor: int, *, only_whole: bool = True) -> bytes:
+def endless_alone(factor: int, *, only_whole: bool = True, steps: int = STEPS_ENDLESS) -> bytes:
     """2^40 steps where it is bad: hours, unless it is ended. Not `only_whole`: for any number from THRESHOLD on."""
     body = helper.make_graph(
         [node("Identity", ["going_on"], ["goes_on"]), node("Add", ["carried", "nought"], ["carries_on"])],
@@ -70,7 +70,7 @@ def endless_alone(factor: int, *, only_whole: bool = True) -> bytes:
         node("Loop", ["turns", "", "nought"], ["nothing"], body=body),
         node("Add", ["good", "nothing"], ["y"]),
     ]
-    more = {"steps": np.array(STEPS_ENDLESS), "nought": np.zeros((), np.float32)}
+    more = {"steps": np.array(steps), "nought": np.zeros((), np.float32)}
     return _graph(nodes, factor, threshold=np.array([THRESHOLD], np.float32), **more)
 
 

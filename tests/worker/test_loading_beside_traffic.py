@@ -55,16 +55,19 @@ def longest_gap_ms(work: Callable[[], None], *, taken_off: bool = True) -> float
     thread = threading.Thread(target=beside)
     thread.start()
     both = (threading.get_native_id(), thread.native_id or 0)
+    longest_s, over = 0.0, False
     # Before the work begins: it may keep the interpreter from its first moment to its last.
-    longest_s, ticked_s, waited_s = 0.0, time.perf_counter(), sum(map(waited_for_a_processor_s, both))
+    waited_s = sum(map(waited_for_a_processor_s, both))
+    slept_s = time.perf_counter()
     began.set()
-    over = False
     while not over:
-        over = ended.is_set()
-        now_s, waited_now_s = time.perf_counter(), sum(map(waited_for_a_processor_s, both))
-        longest_s = max(longest_s, now_s - ticked_s - (waited_now_s - waited_s if taken_off else 0.0))
-        ticked_s, waited_s = now_s, waited_now_s
         time.sleep(TICK_S)
+        gap_s = time.perf_counter() - slept_s
+        over = ended.is_set()
+        # Outside of the gap: each of its calls to the system lets go of the interpreter, and may wait for it anew.
+        before_s, waited_s = waited_s, sum(map(waited_for_a_processor_s, both))
+        longest_s = max(longest_s, gap_s - (waited_s - before_s if taken_off else 0.0))
+        slept_s = time.perf_counter()
     left.set()
     thread.join()
     return 1000 * longest_s

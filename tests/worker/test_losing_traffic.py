@@ -1,4 +1,4 @@
-"""Calls that wait for a version while its traffic is taken away: it runs none of them any more, and nobody hangs.
+"""Calls that wait for a version, or run, while its traffic is taken away: it answers none of them any more.
 
 Version 1, which batches, is in seat 0: so the fast lane's kernels read calls of this model, whatever else is stable.
 """
@@ -22,10 +22,10 @@ from tests.behaviour.worker_process import LISTENERS
 from tests.worker.bad_versions import THRESHOLD, alone, endless_alone
 from tests.worker.operated import FIRST, OperatedWorker, asked, factor_in, predict, rows
 
-WATCHDOG_MS = 1500  # the traffic is taken away well before
+WATCHDOG_MS = 3000  # the traffic is taken away well before
 BAD = rows(first=THRESHOLD)
 WAITING = 5
-SLOW_STEPS = 40_000  # a few tenths of a second
+SLOW_STEPS = 200_000  # a second or more
 PLACES = {"main": RUNNING_MAIN, "trial": RUNNING_TRIAL}
 
 
@@ -80,13 +80,14 @@ def operated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 def test_a_canary_that_runs_alone_answers_no_more_once_it_has_gone_home(operated: Operated) -> None:
     stable, canary = operated.load(alone(3), 3), operated.load(endless_alone(2), 2)
-    operated.worker.route(stable, canary=canary, canary_ppm=PPM)
+    epoch = operated.worker.route(stable, canary=canary, canary_ppm=PPM)
     hung_before = operated.hung_count
     running, waiting = operated.hangs(canary, "trial"), operated.wait()
     operated.worker.route(stable)
-    assert running.code() is grpc.StatusCode.UNAVAILABLE
+    assert factor_in(running.result()) == 3 * THRESHOLD
+    assert canary.seat not in operated.worker.cells(epoch), "what was ended is held against nobody"
     assert [factor_in(call.result()) for call in waiting] == [3 * THRESHOLD] * (WAITING - 1) + [3.0]
-    assert operated.hung_count == hung_before + 1, "what waited behind it takes no such time"
+    assert operated.hung_count == hung_before, "what runs is ended well before it took too long"
     operated.worker.route(FIRST)
     for ref in (stable, canary):
         operated.worker.vacate(ref)
@@ -116,7 +117,7 @@ def test_a_batch_that_hangs_a_canary_never_runs_where_the_stable_runs(operated: 
             assert factor_in(call.result()) == right, "asked again, of the stable"
         else:
             assert (call.code(), call.details()) == (grpc.StatusCode.UNAVAILABLE, REFUSALS[NO_TRAFFIC].message)
-    assert running.code() is grpc.StatusCode.UNAVAILABLE
+    assert running.code() is grpc.StatusCode.UNAVAILABLE, "by the watchdog: nobody else could run it"
     assert operated.hung_count == hung_before + 1
     assert operated.answered_by_stable() == 3.0
     operated.worker.route(FIRST)
@@ -124,14 +125,76 @@ def test_a_batch_that_hangs_a_canary_never_runs_where_the_stable_runs(operated: 
         operated.worker.vacate(ref)
 
 
-def test_what_runs_as_its_traffic_is_taken_away_is_answered_in_the_name_that_it_ran_in(operated: Operated) -> None:
-    """Whoever groups answers by their variant would else blame the stable for what a bad canary said last."""
-    canary = operated.load(looping(2, SLOW_STEPS), 2)
-    operated.worker.route(FIRST, canary=canary, canary_ppm=PPM)
-    running = operated.hangs(canary, "trial")
+def test_the_stable_answers_what_a_canary_ran_as_it_went_home(operated: Operated) -> None:
+    canary = operated.load(looping(2, STEPS_ENDLESS), 2)
+    epoch = operated.worker.route(FIRST, canary=canary, canary_ppm=PPM)
+    hung_before = operated.hung_count
+    running, waiting = operated.hangs(canary, "trial"), operated.wait()
     operated.worker.route(FIRST)
-    assert not running.done(), "it has run for too short a while to tell"
-    assert running.result().variant == "canary"
-    assert factor_in(running.result()) == 2 * THRESHOLD
+    replies = [call.result() for call in [running, *waiting]]
+    assert [factor_in(reply) for reply in replies] == [THRESHOLD] * WAITING + [1.0]
+    assert {reply.variant for reply in replies} == {"stable"}
+    assert operated.hung_count == hung_before
+    assert canary.seat not in operated.worker.cells(epoch), "what was ended is held against nobody"
     assert operated.answered_by_stable() == 1.0
     operated.worker.vacate(canary)
+
+
+def test_a_caller_that_leaves_a_canary_which_goes_home_holds_nothing(operated: Operated) -> None:
+    canary = operated.load(looping(2, STEPS_ENDLESS), 2)
+    operated.worker.route(FIRST, canary=canary, canary_ppm=PPM)
+    assert operated.hangs(canary, "trial").cancel()
+    operated.worker.route(FIRST)
+    operated.worker.vacate(canary)
+
+
+@pytest.mark.parametrize("place", ["last_safe", "shadow"])
+def test_a_canary_that_keeps_another_place_goes_home_like_any(operated: Operated, place: str) -> None:
+    canary = operated.load(looping(2, STEPS_ENDLESS), 2)
+    kept = {place: canary}
+    operated.worker.route(FIRST, canary=canary, canary_ppm=PPM, **kept)
+    hung_before = operated.hung_count
+    running = operated.hangs(canary, "trial")
+    operated.worker.route(FIRST, **kept)
+    assert factor_in(running.result()) == THRESHOLD
+    assert operated.hung_count == hung_before
+    operated.worker.route(FIRST)
+    operated.worker.vacate(canary)
+
+
+@pytest.mark.parametrize("hangs", [True, False])
+def test_a_canary_that_went_home_may_come_back(operated: Operated, hangs: bool) -> None:
+    """What was ended as it went home was that run, and none that comes later."""
+    canary = operated.load(looping(2, STEPS_ENDLESS), 2)
+    operated.worker.route(FIRST, canary=canary, canary_ppm=PPM)
+    assert factor_in(operated.begin(rows()).result()) == 2.0
+    running = operated.hangs(canary, "trial") if hangs else None
+    operated.worker.route(FIRST)
+    assert running is None or factor_in(running.result()) == THRESHOLD
+    operated.worker.route(FIRST, canary=canary, canary_ppm=PPM)
+    assert factor_in(operated.begin(rows()).result()) == 2.0
+    operated.worker.route(FIRST)
+    operated.worker.vacate(canary)
+
+
+def test_what_nobody_else_can_run_is_answered_in_the_name_that_it_ran_in(operated: Operated) -> None:
+    """Whoever groups answers by their variant would else blame the stable for what a bad canary said last."""
+    stable, canary = operated.load(alone(3), 3), operated.load(looping(2, SLOW_STEPS), 2)
+    operated.worker.route(stable, canary=canary, canary_ppm=PPM)
+    running = operated.hangs(canary, "trial")
+    operated.worker.route(stable)
+    assert (running.result().variant, factor_in(running.result())) == ("canary", 2 * THRESHOLD)
+    operated.worker.route(FIRST)
+    for ref in (stable, canary):
+        operated.worker.vacate(ref)
+
+
+def test_whoever_replaces_a_stable_answers_what_it_ran(operated: Operated) -> None:
+    """Not where the one before is kept, as the last safe one: that answers what it runs."""
+    stable = operated.load(looping(2, SLOW_STEPS), 2)
+    operated.worker.route(stable)
+    assert factor_in(operated.begin(BAD).result()) == 2 * THRESHOLD  # from now on it runs off the loop
+    running = operated.hangs(stable, "main")
+    operated.worker.route(FIRST)
+    assert factor_in(running.result()) == THRESHOLD
+    operated.worker.vacate(stable)

@@ -1,4 +1,4 @@
-"""A worker's loop and its stable's runs interrupt what is longer; canaries and loads stay behind."""
+"""A worker's loop and its stable's runs interrupt what is longer; loads stay behind. Canaries: test_watchdog.py."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from server.scheduling import (
     give_way,
     schedule_thread,
 )
-from server.worker.engine import TRIAL_NICENESS
 from server.worker.runner import Runner
+from server.worker.seats import LOADER_NICENESS
 from tests.worker.operated import OperatedWorker
 
 SCHED_GETATTR = {"x86_64": 315, "aarch64": 275}
@@ -80,16 +80,16 @@ def test_a_thread_of_an_urgent_one_goes_back_to_the_usual_slice() -> None:
 @slices
 def test_a_runners_thread_is_as_it_was_asked_to_be() -> None:
     async def ask() -> tuple[SchedAttr, SchedAttr]:
-        stable, trial = Runner(slice_ns=URGENT_SLICE_NS), Runner("trial", niceness=TRIAL_NICENESS)
+        stable, loader = Runner(slice_ns=URGENT_SLICE_NS), Runner("loader", niceness=LOADER_NICENESS)
         try:
-            return await stable.run(told), await trial.run(told)
+            return await stable.run(told), await loader.run(told)
         finally:
             stable.close()
-            trial.close()
+            loader.close()
 
-    stable, trial = asyncio.run(ask())
-    assert stable.runtime == URGENT_SLICE_NS < trial.runtime
-    assert trial.nice == stable.nice + TRIAL_NICENESS
+    stable, loader = asyncio.run(ask())
+    assert stable.runtime == URGENT_SLICE_NS < loader.runtime
+    assert loader.nice == stable.nice + LOADER_NICENESS
 
 
 @slices

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from native.lane.layout import LANE_STRAIN, LANE_WORDS, STRAIN_BUSY, STRAIN_LATE, STRAIN_NONE
 from native.plane.counters import COUNTERS_LENGTH, LATE_EXCUSED
-from native.route.layout import TRIAL
-from server.settings import TrialSettings
 from server.worker import strain
 from server.worker.strain import Sample, Strain, ThreadClock, ThreadTime, is_strained
-from server.worker.watchdog import STARVED_PATIENCE, Watchdog
 
 MS = 1_000_000
 AGE_LIMIT_NS = 1000 * MS
@@ -107,37 +102,3 @@ def test_a_thread_that_computes_is_seen_to_run_and_one_that_sleeps_is_not() -> N
     assert ended is not None
     assert 40 * MS < ended.ran_ns - started.ran_ns < 150 * MS
     assert clock.read() is None
-
-
-# --- The watchdog's patience -------------------------------------------------------------------------------------
-
-
-def run_until_ended(waited_ns: Callable[[float], float]) -> float:
-    """Limits after which a run is ended that never ends by itself. waited_ns: for a core, by seconds since it began."""
-
-    async def watched() -> float:
-        loop = asyncio.get_running_loop()
-        watchdog = Watchdog(loop, TrialSettings(watchdog_ms=50, watchdog_grace_ms=60_000))
-        begun_s = loop.time()
-        done = asyncio.Event()
-        watch = watchdog.watch(TRIAL, 0, 1, 0, done.set, lambda: int(waited_ns(loop.time() - begun_s)))
-        watch.begin()
-        await asyncio.wait_for(done.wait(), 20)
-        took_s = loop.time() - begun_s
-        assert watch.cancel() == 50
-        return took_s / 0.05
-
-    return asyncio.run(watched())
-
-
-def test_a_run_that_has_its_core_is_ended_at_its_limit() -> None:
-    assert 0.9 < run_until_ended(lambda _: 0) < 4
-
-
-def test_a_run_is_given_the_time_that_it_waited_for_a_core() -> None:
-    assert run_until_ended(lambda seconds: 0.8e9 * seconds) > 4.5
-
-
-def test_a_run_without_any_core_is_ended_some_day() -> None:
-    limits = run_until_ended(lambda seconds: 1e9 * seconds)
-    assert STARVED_PATIENCE - 0.1 < limits < 2 * STARVED_PATIENCE

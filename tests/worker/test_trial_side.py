@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import grpc
@@ -20,6 +22,7 @@ from native.plane.routing import HUNG_COUNT, HUNG_GENERATION, HUNG_SEAT, PPM, RU
 from protos.roost.v1 import predict_pb2
 from server.processes import EXIT_HUNG
 from server.settings import TrialSettings
+from server.worker.watchdog import SLOWED_NICENESS
 from tests.behaviour.worker_process import LISTENERS
 from tests.oracles.split import position
 from tests.worker.bad_versions import THRESHOLD, alone, deaf, endless_alone, not_a_number_alone
@@ -33,6 +36,7 @@ CANARYS, STABLES = (
     [key for key in KEYS if (position(key.encode(), SALT) < HALF) == is_canarys] for is_canarys in (True, False)
 )
 BAD = rows(first=THRESHOLD)
+NICER = os.getpriority(os.PRIO_PROCESS, 0) + SLOWED_NICENESS
 NOTHING = Cell(*[0] * len(fields(Cell)))
 
 Make = Callable[[int], bytes]
@@ -40,6 +44,14 @@ Make = Callable[[int], bytes]
 
 def endless(factor: int) -> bytes:
     return looping(factor, STEPS_ENDLESS)
+
+
+@dataclass(frozen=True)
+class Thread:
+    """nice: as one of shadows, or one whose run takes too long."""
+
+    runs: bool = False
+    nice: bool = False
 
 
 class Trials:
@@ -62,7 +74,8 @@ class Trials:
         return predict(self.channel)(asked(values, **fields), timeout=30)
 
     def begin(self, values: np.ndarray, **fields: str) -> grpc.Future:
-        return predict(self.channel).future(asked(values, **fields), timeout=30)
+        # Longer than a busy machine keeps the longest of these runs, which all others go before.
+        return predict(self.channel).future(asked(values, **fields), timeout=100)
 
     def cell(self, epoch: int, ref: SeatRef, condition: Callable[[Cell], bool]) -> Cell:
         """What was counted of a seat under these weights, once it is so."""
@@ -74,6 +87,25 @@ class Trials:
         """(how many, the last one's seat, its generation)."""
         count, seat, generation = (int(self.routing[word]) for word in (HUNG_COUNT, HUNG_SEAT, HUNG_GENERATION))
         return count, seat, generation
+
+    def threads(self) -> dict[str, Thread]:
+        """The worker's, by number."""
+        assert self.worker.process is not None
+        found = {}
+        for thread in Path(f"/proc/{self.worker.process.pid}/task").iterdir():
+            with contextlib.suppress(OSError):  # it has just ended
+                fields = (thread / "stat").read_text().rpartition(")")[2].split()
+                found[thread.name] = Thread(runs=fields[0] == "R", nice=int(fields[16]) == NICER)
+        return found
+
+    def runs_behind_everybody(self) -> bool:
+        return any(now.runs and now.nice for now in self.threads().values())
+
+    def slowed(self, before: dict[str, Thread]) -> set[str]:
+        """Threads that have been made nicer since then."""
+        return {
+            name for name, now in self.threads().items() if now.nice and not before.get(name, Thread(nice=True)).nice
+        }
 
     def runs(self, ref: SeatRef) -> None:
         """Waits until the plane says that this artifact is in a trial's run."""
@@ -102,13 +134,17 @@ def test_a_canary_that_hangs_is_ended_and_counted_while_its_stable_answers(trial
     epoch = trials.canary(ref)
     assert factor_in(trials.ask(routing_key=CANARYS[0])) == 2.0
     hung_before = trials.hung[0]
+    before, slowed = trials.threads(), set()
     waits = trials.begin(BAD, routing_key=CANARYS[1])
     trials.runs(ref)
     answered = 0
     while not waits.done():
         assert factor_in(trials.ask(routing_key=STABLES[answered % len(STABLES)])) == 1.0
         answered += 1
+        slowed |= trials.slowed(before)
     assert answered > 20
+    assert len(slowed) == 1, "the stable goes before it"
+    trials.worker.until(lambda: not slowed & trials.threads().keys(), "no other run has its thread")
     assert waits.code() is grpc.StatusCode.UNAVAILABLE
     assert waits.details().startswith(f"model: its run was ended after {WATCHDOG_MS} ms")
     assert trials.hung == (hung_before + 1, ref.seat, ref.generation)
@@ -116,6 +152,35 @@ def test_a_canary_that_hangs_is_ended_and_counted_while_its_stable_answers(trial
     assert (cell.requests, cell.errors, cell.failed) == (2, 0, 1)
     assert int(trials.routing[RUNNING_TRIAL]) == 0
     assert factor_in(trials.ask(routing_key=CANARYS[2])) == 2.0, "it goes on after that"
+    trials.done_with(ref)
+
+
+def slow(factor: int) -> bytes:
+    return looping(factor, 2_500)  # tens of milliseconds: never late, however long it waits for a core
+
+
+def slow_alone(factor: int) -> bytes:
+    return endless_alone(factor, steps=15_000)
+
+
+# The stable's rows are batched: what it takes is not known of calls that run alone, nor what is slow then.
+@pytest.mark.parametrize(("make", "can_be_known"), [(slow, True), (slow_alone, False)])
+def test_a_canary_that_is_known_to_be_slow_runs_behind_everybody_from_the_beginning(
+    trials: Trials, make: Make, can_be_known: bool
+) -> None:
+    trials.ask()  # nobody is slow beside a stable of which nothing is known
+    ref = trials.load(make)
+    trials.canary(ref)
+    for is_known in (False, can_be_known):
+        trials.worker.until(lambda: not trials.runs_behind_everybody(), "what was loaded before is quiet")
+        before, slowed, ran_nice = trials.threads(), set(), False
+        waits = trials.begin(BAD, routing_key=CANARYS[0])
+        while not waits.done():
+            slowed |= trials.slowed(before)
+            ran_nice |= trials.runs_behind_everybody()
+        assert waits.code() is grpc.StatusCode.OK
+        assert ran_nice
+        assert len(slowed) == (0 if is_known else 1)
     trials.done_with(ref)
 
 
@@ -171,15 +236,32 @@ def test_nobody_waits_for_a_shadow_that_hangs(trials: Trials) -> None:
     ref = trials.load(endless)
     epoch = trials.worker.route(FIRST, shadow=ref)
     hung_before = trials.hung[0]
+    before = trials.threads()
     assert factor_in(trials.ask(BAD)) == THRESHOLD
+    trials.runs(ref)
+    trials.worker.until(trials.runs_behind_everybody, "it runs in a nice thread", 0.5)
     answered = 0
     while trials.hung[0] == hung_before:
         assert factor_in(trials.ask()) == 1.0
         answered += 1
     assert answered > 20
+    assert not trials.slowed(before)
     assert trials.hung == (hung_before + 1, ref.seat, ref.generation)
     cell = trials.cell(epoch, ref, lambda cell: cell.shadow_errors == 1)
     assert cell.shadow_skipped >= 20
+    trials.done_with(ref)
+
+
+def test_a_shadow_that_is_taken_away_is_ended_and_nothing_is_held_against_it(trials: Trials) -> None:
+    ref = trials.load(endless)
+    epoch = trials.worker.route(FIRST, shadow=ref)
+    hung_before = trials.hung[0]
+    trials.ask(BAD)
+    trials.runs(ref)
+    trials.worker.route(FIRST)
+    cell = trials.cell(epoch, ref, lambda cell: cell.shadow_skipped == 1)
+    assert (cell.shadowed, cell.shadow_errors) == (0, 0)
+    assert trials.hung[0] == hung_before
     trials.done_with(ref)
 
 
@@ -197,9 +279,12 @@ def test_a_shadow_gives_way_to_a_canary(trials: Trials) -> None:
 
 
 # --- Workers of their own ----------------------------------------------------------------------------------------
-def test_a_worker_whose_canary_does_not_end_even_then_says_so_and_goes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("stable", "goes_home"), [(alone(1), False), (scaled(1), True)])
+def test_a_worker_whose_canary_does_not_end_even_then_says_so_and_goes(
+    tmp_path: Path, stable: bytes, goes_home: bool
+) -> None:
     versions = Versions(tmp_path)
-    versions.push(alone(1), 1, ("stable",))
+    versions.push(stable, 1, ("stable",))
     worker = OperatedWorker("fast", versions, tmp_path, trial=TrialSettings(watchdog_ms=200, watchdog_grace_ms=200))
     worker.start()
     try:
@@ -211,6 +296,8 @@ def test_a_worker_whose_canary_does_not_end_even_then_says_so_and_goes(tmp_path:
             waits = trials.begin(BAD, routing_key=CANARYS[0])
             trials.runs(ref)
             assert factor_in(trials.ask(routing_key=STABLES[0])) == 1.0
+            if goes_home:
+                worker.route(FIRST)
             assert worker.process is not None
             assert worker.process.wait(20) == EXIT_HUNG
             assert waits.code() is not grpc.StatusCode.OK
@@ -218,6 +305,22 @@ def test_a_worker_whose_canary_does_not_end_even_then_says_so_and_goes(tmp_path:
     finally:
         worker.stop()
         worker.close()
+
+
+def test_a_run_that_hears_nothing_of_its_canarys_going_home_is_noted_and_its_caller_answered(tmp_path: Path) -> None:
+    versions = Versions(tmp_path)
+    versions.push(scaled(1), 1, ("stable",))
+    settings = TrialSettings(watchdog_ms=1000, watchdog_grace_ms=60_000)
+    with OperatedWorker("fast", versions, tmp_path, trial=settings) as worker, worker.channel() as channel:
+        trials = Trials(worker, channel)
+        ref = trials.load(lambda factor: deaf(factor, boxes=50_000))
+        trials.canary(ref)
+        waits = trials.begin(BAD, routing_key=CANARYS[0])
+        trials.runs(ref)
+        worker.route(FIRST)
+        assert factor_in(waits.result()) == THRESHOLD, "by the stable"
+        assert trials.hung == (1, ref.seat, ref.generation)
+        trials.done_with(ref)
 
 
 def test_a_canary_is_given_the_time_that_its_stable_takes(tmp_path: Path) -> None:

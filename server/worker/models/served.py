@@ -22,7 +22,7 @@ from registry_client.tensors import Signature
 from server.worker.counting import RowCounter, bucket_of_call
 from server.worker.models.finite import all_finite
 from server.worker.models.session import OnnxSession
-from server.worker.routing import Routed
+from server.worker.routing import NoTraffic, Routed
 from server.worker.status import Code, StatusError, deadline_exceeded
 from server.worker.watchdog import TookTooLong
 
@@ -127,6 +127,10 @@ class ServedModel:
             return outputs
         except TookTooLong:
             event = EVENT_TIMEOUT
+            raise
+        except NoTraffic:
+            # Ended, or never begun, because its version went home: whoever answers it now is counted.
+            run.begun = False
             raise
         except StatusError:
             event = EVENT_ERROR

@@ -24,7 +24,7 @@ async def answer(serving: Serving, path: str, method: UnaryMethod, call: Call) -
         try:
             reply = await method.answer(serving, call)
         except NoTraffic:
-            # It has not been run: whoever has the traffic now answers. A caller is told if it happens twice.
+            # It came to nothing: whoever has the traffic now answers. A caller is told if it happens twice.
             reply = await method.answer(serving, replace(call, wish=call.wish.once_more()))
     except StatusError:
         raise

@@ -85,5 +85,6 @@ def signature_difference(stable: Signature, other: Signature) -> str:
 
 
 def resident_bytes() -> int:
-    """Of this process, now."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES
+    """Of this process, now, without what it maps of files: libraries' pages, of which a worker has had its own."""
+    _, resident, of_files, *_ = map(int, Path("/proc/self/statm").read_text().split())
+    return (resident - of_files) * PAGE_BYTES
