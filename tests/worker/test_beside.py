@@ -43,6 +43,7 @@ class Beside:
             directory=SimpleNamespace(route_of=lambda _seat: 0),
         )
         self.route(NO_SEAT)
+        self.runners = runners
         self.counted = CountedBeside(self.memory, lambda model: self.regions[model], 1, runners)  # type: ignore[arg-type]
 
     def put(self, seat: int, generation: int = 1, baseline: Baseline = BASELINE) -> Any:
@@ -64,10 +65,12 @@ async def idle() -> Any:
     runner.close()
 
 
-async def looks(beside: Beside, count: int = 3) -> None:
-    for _ in range(count):
-        beside.counted.follow()
-        await asyncio.sleep(0.02)
+async def looks(beside: Beside) -> None:
+    """One that begins what is to do, and one once the threads have ended what they were doing."""
+    beside.counted.follow()
+    for runner in beside.runners:
+        await runner.run(lambda: None)
+    beside.counted.follow()
 
 
 async def test_only_the_canary_that_there_is_is_counted(idle: Runner) -> None:
@@ -100,7 +103,7 @@ async def test_another_artifact_in_the_canarys_seat_is_counted_anew(idle: Runner
     assert beside.regions[0][DRIFT_GENERATION] == 1
     beside.counted.take_out(FIRST)
     beside.route(NO_SEAT)
-    await looks(beside, 1)
+    beside.counted.follow()
     again = beside.put(FIRST, 2)
     beside.route(FIRST)
     await looks(beside)
@@ -117,7 +120,9 @@ async def test_what_was_counted_is_cleared_only_once_no_thread_can_be_at_it(idle
     going_on = threading.Event()
     counting = idle.start(lambda: going_on.wait(10))  # as a run of the first that has taken its counter
     beside.route(SECOND)
-    await looks(beside)
+    for _ in range(3):
+        beside.counted.follow()
+        await asyncio.sleep(0.02)
     assert first.counter.beside is None
     assert second.counter.beside is None
     assert beside.regions[0][DRIFT_GENERATION] == 1
