@@ -64,12 +64,14 @@ class Pair:
 class Found:
     """All of one run.
 
-    capacities: requests a second, before each pair, without a canary; the load was LOAD_SHARE of it. others_shares: of
-    the server's core, taken then by what is no part of the run, from 0 to 1. late_ms: after the reply to each Rollback,
-    the last reply of the version rolled back; 0: none.
+    flip_capacities, swap_capacities: requests a second, before each pair, as its quiet half is: flips with a canary at
+    CANARY_WEIGHT, swaps with none; the load was LOAD_SHARE of it. others_shares: of the server's core, taken then by
+    what is no part of the run, from 0 to 1. late_ms: after the reply to each Rollback, the last reply of the version
+    rolled back; 0: none.
     """
 
-    capacities: list[float] = field(default_factory=list)
+    flip_capacities: list[float] = field(default_factory=list)
+    swap_capacities: list[float] = field(default_factory=list)
     others_shares: list[float] = field(default_factory=list)
     flips: int = 0
     swaps: int = 0
@@ -111,7 +113,7 @@ def measured(plan: Plan, versions: Versions, said: Callable[[str], None], *, pin
         Caller(server.target, versions.factors, core=LOAD_CORE if pin else None) as caller,
     ):
         (worker,) = server.ready["workers"]
-        load = HalfLoad(caller, server.process.pid, plan.capacity_s, found)
+        load = HalfLoad(caller, server.process.pid, plan.capacity_s, found.others_shares)
         load.set()
         # On a machine too busy for this load a canary may time out more often than the stable, and would go home.
         operator.freeze()
@@ -123,7 +125,7 @@ def measured(plan: Plan, versions: Versions, said: Callable[[str], None], *, pin
             if number == plan.warm_cycles:
                 found.rss_before = rss_bytes(worker)
                 found.swap_pairs.clear()
-            load.set()
+            found.swap_capacities.append(load.set())
             _cycle(number, found, operator, caller)
         found.rss_after = rss_bytes(worker)
         caller.settle()
@@ -137,11 +139,11 @@ def measured(plan: Plan, versions: Versions, said: Callable[[str], None], *, pin
 class HalfLoad:
     """Keeps the load at LOAD_SHARE of what the server can do. server: the parent's process."""
 
-    def __init__(self, caller: Caller, server: int, seconds: float, found: Found) -> None:
-        self._caller, self._server, self._seconds, self._found = caller, server, seconds, found
+    def __init__(self, caller: Caller, server: int, seconds: float, others_shares: list[float]) -> None:
+        self._caller, self._server, self._seconds, self._others_shares = caller, server, seconds, others_shares
 
-    def set(self) -> None:
-        """By what it can do now, with as many in flight as fill it. Call it while no canary has a share."""
+    def set(self) -> float:
+        """By what it can do now, as it is now, with as many in flight as fill it: that many requests a second."""
         caller = self._caller
         caller.pace(in_flight=IN_FLIGHT)
         time.sleep(WARM_S)
@@ -150,10 +152,10 @@ class HalfLoad:
         after, busy, cpu = caller.mark(), busy_us(SERVER_CORE) - busy_before, cpu_us(self._server) - cpu_before
         elapsed_ns = after.at_ns - before.at_ns
         capacity = (after.answered - before.answered) / elapsed_ns * 1e9
-        self._found.capacities.append(capacity)
-        self._found.others_shares.append(min(1.0, max(0.0, busy - cpu) / (elapsed_ns / 1e3)))
+        self._others_shares.append(min(1.0, max(0.0, busy - cpu) / (elapsed_ns / 1e3)))
         caller.pace(rate=capacity * LOAD_SHARE)
         time.sleep(WARM_S)
+        return capacity
 
 
 def _flips(
@@ -163,9 +165,8 @@ def _flips(
     weights = (0.1, 0.9, 0.25, 0.75, 0.5)
     for number in range(plan.flip_pairs):
         said(f"flips: {number * each} of {plan.flips}")
-        operator.weight(0.0)
-        load.set()
         operator.weight(CANARY_WEIGHT)
+        found.flip_capacities.append(load.set())
         quiet_us = _quiet_p99_us(caller, plan.flip_window_s)
         _catch_up(caller)
         caller.forget()

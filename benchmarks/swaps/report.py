@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import Machine
-from benchmarks.swaps.measured import LOAD_SHARE, Found
+from benchmarks.swaps.measured import LOAD_SHARE, Found, Pair
 from benchmarks.targets import TARGET_COLUMNS, Target
 
 FLIP_P99_MAX = 1.2
@@ -63,7 +63,8 @@ def as_json(found: Found, promises: Sequence[Target], machine: Machine, command:
     document: dict[str, Any] = {
         "machine": machine.as_dict(),
         "command": command,
-        "capacities_per_s": found.capacities,
+        "flip_capacities_per_s": found.flip_capacities,
+        "swap_capacities_per_s": found.swap_capacities,
         "others_shares": found.others_shares,
         "load_share": LOAD_SHARE,
         "flips": found.flips,
@@ -92,13 +93,13 @@ def _figures(found: Found) -> list[tuple[str, str]]:
         return f"{percentile(values, 50):,.1f} / {percentile(values, 99):,.1f}"
 
     return [
-        ("capacity, requests/s (median; least; most)", _range(found.capacities)),
+        ("capacity beside a canary, requests/s (median; least; most)", _range(found.flip_capacities)),
+        ("capacity without one", _range(found.swap_capacities)),
+        ("load, as a share of it", f"{LOAD_SHARE:.0%}"),
         ("share of the server's core that others took then, at most", f"{max(found.others_shares):.0%}"),
-        ("load, requests/s (median; least; most)", _range([LOAD_SHARE * one for one in found.capacities])),
         ("requests answered, each one checked", f"{found.right + found.wrong:,}"),
-        ("quiet p99, us (median of pairs)", _median(found.flip_pairs + found.swap_pairs, "quiet_us")),
-        ("p99 during flips, us", _median(found.flip_pairs, "busy_us")),
-        ("p99 during swaps, us", _median(found.swap_pairs, "busy_us")),
+        ("p99 beside a canary, quiet / during flips, us (medians)", _medians(found.flip_pairs)),
+        ("p99 without one, quiet / during swaps, us", _medians(found.swap_pairs)),
         ("a version tried, loaded, warm and started, s (p50 / p99)", spread(found.load_s)),
         ("Rollback, asked to told, ms (p50 / p99)", spread(found.rollback_ms)),
         ("after it, last reply of what went, ms (p50 / p99)", spread(found.late_ms)),
@@ -110,5 +111,6 @@ def _range(values: Sequence[float]) -> str:
     return f"{statistics.median(values):,.0f}; {min(values):,.0f}; {max(values):,.0f}"
 
 
-def _median(pairs: Sequence[Any], name: str) -> str:
-    return f"{statistics.median(getattr(pair, name) for pair in pairs):,.0f}"
+def _medians(pairs: Sequence[Pair]) -> str:
+    quiet_us, busy_us = (statistics.median(getattr(pair, name) for pair in pairs) for name in ("quiet_us", "busy_us"))
+    return f"{quiet_us:,.0f} / {busy_us:,.0f}"

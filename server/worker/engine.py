@@ -7,6 +7,7 @@ listener brings its calls; every other model goes to a runner call by call.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -35,6 +36,7 @@ from server.worker.python_callers import Batcher
 from server.worker.routing import Routed, Wish
 from server.worker.runner import Runner
 from server.worker.strain import Strain
+from server.worker.ticks import Ticks
 
 Words = npt.NDArray[np.int64]
 T = TypeVar("T")
@@ -77,6 +79,7 @@ class Engine:
         self._seed = 0
         self._counts = counts
         self._strain: Strain | None = None
+        self._ticks: Ticks | None = None
         for seat, model in enumerate(models):
             self._connect(seat, 1, model)
 
@@ -103,6 +106,7 @@ class Engine:
         self.memory.fill_words({LANE_AGE_LIMIT_NS: self._age_limit_ns})
         threads = self.runner.time, self.trial_runner.time, self.patient_runner.time
         self._strain = Strain(self.memory.words, self._counts, threads, self._age_limit_ns)
+        self._ticks = Ticks()
         self.batches.attach(worker_routing)
         table.decide, table.role = self._decide, self._role
 
@@ -129,9 +133,14 @@ class Engine:
         return True
 
     def follow(self) -> bool:
-        """Takes over the plane's routes where they have moved, for a worker to which nothing comes; looks at strain."""
+        """Takes over the plane's routes where they have moved, for a worker to which nothing comes.
+
+        Looks, too, whether its threads get the core that they want.
+        """
         if self._strain is not None:
             self._strain.look()
+        if self._ticks is not None:
+            self._ticks.look(time.monotonic_ns())
         moved = bool(follow_routes(self.memory.words))
         if moved:
             sort_ready(self.memory.words)
@@ -150,6 +159,8 @@ class Engine:
         self._alone.close()
         if self._strain is not None:
             self._strain.close()
+        if self._ticks is not None:
+            self._ticks.close()
         self.runner.close()
         self.trial_runner.close()
         self.patient_runner.close()
