@@ -12,7 +12,7 @@ from native.plane.layout import Words
 
 PERIOD_US_MAX = 999_999  # usleep(3) need not take more
 
-# Of libc.
+# Of libc. Its argument comes by value: nanosleep(2) wants an address, which would have to be checked.
 _usleep = types.ExternalFunction("usleep", types.int32(types.uint32))
 
 

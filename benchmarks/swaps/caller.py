@@ -86,7 +86,7 @@ class Caller:
         self._by_version = np.zeros((len(self._factors), 2), np.int64)
         self._log = np.zeros((LOG_MAX, 4), np.int64)
         if core is not None:
-            # Who asks for a core measures. To touch two megabytes for the first time takes 4 ms, again and again.
+            # Who asks for a core measures, and to touch two megabytes for the first time takes 4 ms.
             self._log.fill(0)
         self._failures = np.zeros((FAILURES_MAX, 3), np.int64)
         self._blocks = np.zeros((FAILURES_MAX, wire.BLOCK_BYTES_MAX), np.uint8)

@@ -64,10 +64,10 @@ class Pair:
 class Found:
     """All of one run.
 
-    flip_capacities, swap_capacities: requests a second, before each pair, as its quiet half is: flips with a canary at
-    CANARY_WEIGHT, swaps with none; the load was LOAD_SHARE of it. others_shares: of the server's core, taken then by
-    what is no part of the run, from 0 to 1. late_ms: after the reply to each Rollback, the last reply of the version
-    rolled back; 0: none.
+    flip_capacities, swap_capacities: requests a second, before each pair, as its quiet half is: flips beside a canary
+    of CANARY_WEIGHT, which costs a third of it, swaps without one; the load was LOAD_SHARE of it. others_shares: of the
+    server's core, taken then by what is no part of the run, from 0 to 1. late_ms: after the reply to each Rollback, the
+    last reply of the version rolled back; 0: none.
     """
 
     flip_capacities: list[float] = field(default_factory=list)
@@ -125,6 +125,7 @@ def measured(plan: Plan, versions: Versions, said: Callable[[str], None], *, pin
             if number == plan.warm_cycles:
                 found.rss_before = rss_bytes(worker)
                 found.swap_pairs.clear()
+                found.swap_capacities.clear()
             found.swap_capacities.append(load.set())
             _cycle(number, found, operator, caller)
         found.rss_after = rss_bytes(worker)

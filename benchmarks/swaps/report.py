@@ -94,8 +94,9 @@ def _figures(found: Found) -> list[tuple[str, str]]:
 
     return [
         ("capacity beside a canary, requests/s (median; least; most)", _range(found.flip_capacities)),
-        ("capacity without one", _range(found.swap_capacities)),
-        ("load, as a share of it", f"{LOAD_SHARE:.0%}"),
+        ("load during flips, requests/s", _range([LOAD_SHARE * one for one in found.flip_capacities])),
+        ("capacity without a canary, requests/s", _range(found.swap_capacities)),
+        ("load during swaps, requests/s", _range([LOAD_SHARE * one for one in found.swap_capacities])),
         ("share of the server's core that others took then, at most", f"{max(found.others_shares):.0%}"),
         ("requests answered, each one checked", f"{found.right + found.wrong:,}"),
         ("p99 beside a canary, quiet / during flips, us (medians)", _medians(found.flip_pairs)),

@@ -106,7 +106,7 @@ class Engine:
         self.memory.fill_words({LANE_AGE_LIMIT_NS: self._age_limit_ns})
         threads = self.runner.time, self.trial_runner.time, self.patient_runner.time
         self._strain = Strain(self.memory.words, self._counts, threads, self._age_limit_ns)
-        self._ticks = Ticks()
+        self._ticks = Ticks(time.monotonic_ns())
         self.batches.attach(worker_routing)
         table.decide, table.role = self._decide, self._role
 
@@ -157,10 +157,10 @@ class Engine:
         """Ends what runs and the runners' threads."""
         self.batches.close()
         self._alone.close()
-        if self._strain is not None:
-            self._strain.close()
         if self._ticks is not None:
             self._ticks.close()
+        if self._strain is not None:
+            self._strain.close()
         self.runner.close()
         self.trial_runner.close()
         self.patient_runner.close()

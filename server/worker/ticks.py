@@ -1,14 +1,18 @@
 """Ticks: while others want a worker's core, the system decides a thousand times a second who gets it.
 
-Used by the engine. A worker's loop rests only when there is nothing to read, so that on a busy machine it is always
-ready to run, and never wakes up: whoever gets the core in its stead, however nice, keeps it until the clock's next
-tick, which is 4 ms away where Linux counts 250 of them a second. That alone was more than a quiet p99. A thread which
-wakes up makes the system look sooner; the loop, whose slice is short, goes on then.
-Always: it costs nothing where nobody else wants the core; what it takes, where somebody does, is a hundredth or two.
+Used by the engine. A worker's loop sleeps only when there is nothing to read. On a busy machine that is never, so that
+nobody wakes it up, and whoever gets the core in its stead, however nice, keeps it until the clock's next tick: 4 ms
+where Linux counts 250 of them a second, which alone was more than a quiet p99. A thread that wakes up on the same core
+makes the system look; the loop, whose slice is short, goes on then.
+Always: nobody ticks for a loop that sleeps at times, since it interrupts others by itself, nor where it got its core
+whenever it wanted. A tick takes 15 to 20 us in a virtual machine, two or three hundredths of the core in all.
 """
 
 from __future__ import annotations
 
+import ctypes
+import logging
+import os
 import threading
 import time
 from typing import Final
@@ -20,39 +24,60 @@ from native.ticks import tick
 from server.scheduling import URGENT_SLICE_NS, schedule_thread
 from server.worker.strain import ThreadClock, ThreadTime
 
-PERIOD_US: Final = 1000  # a wake-up costs some 20 us in a virtual machine
+log = logging.getLogger("roost.worker")
+
+PERIOD_US: Final = 1000
 WINDOW_NS: Final = 50_000_000
+BUSY_SHARE: Final = 0.5  # of a window, in which the loop ran or wanted to
 WAITED_SHARE: Final = 0.005  # of a window: others have the core at times
 HOLD_NS: Final = 10_000_000_000  # who shares a core comes again; whether the loop waits without ticks tells
+JOIN_S: Final = 1.0
+# How often the system looks by itself is the coarse clock's resolution (clock_getres(2)).
+CLOCK_MONOTONIC_COARSE: Final = 6
+
+
+def looks_as_often_by_itself() -> bool:
+    try:
+        return time.clock_getres(CLOCK_MONOTONIC_COARSE) <= PERIOD_US / 1e6
+    except OSError:
+        return False
 
 
 class Ticks:
-    """Made on the loop's thread. clock: tells what the loop's thread had, and waited for."""
+    """Made on the loop's thread, as it is that thread's core. clock: tells what that thread had, and waited for."""
 
-    def __init__(self, clock: ThreadClock | None = None) -> None:
+    def __init__(self, now_ns: int, clock: ThreadClock | None = None) -> None:
         self._clock = clock or ThreadClock(threading.get_native_id())
+        self._core_now = getattr(ctypes.CDLL(None), "sched_getcpu", None)
         self._going_on = np.zeros(1, dtype=np.int64)
         self._wanted = threading.Event()
         self._closed = False
         self._thread: threading.Thread | None = None
+        self._core = -1
         self._until_ns = 0
-        self._looked_ns, self._before = time.monotonic_ns(), self._clock.read()
+        self._needed = not looks_as_often_by_itself()
+        self._looked_ns, self._before = now_ns, self._clock.read()
 
     @property
     def ticking(self) -> bool:
         return bool(self._going_on[0])
 
     def look(self, now_ns: int) -> None:
-        """A few times a second: begins where the loop waited for its core since the last look, ends after a while."""
+        """On the loop's thread, about once in WINDOW_NS; what comes sooner does nothing.
+
+        Begins where the loop was busy and waited for its core since the last look, ends HOLD_NS later.
+        """
         window_ns = now_ns - self._looked_ns
-        if window_ns < WINDOW_NS:
+        if window_ns < WINDOW_NS or not self._needed:
             return
         now, before = self._clock.read(), self._before
         self._looked_ns, self._before = now_ns, now
         if self.ticking:
             if now_ns >= self._until_ns:
                 self._end()
-        elif _waited_ns(before, now) >= WAITED_SHARE * window_ns:
+            else:
+                self._follow_loop()
+        elif _is_busy_and_waits(before, now, window_ns):
             self._until_ns = now_ns + HOLD_NS
             self._begin()
 
@@ -62,17 +87,18 @@ class Ticks:
         self._end()
         self._wanted.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(JOIN_S)
         self._clock.close()
 
     def _begin(self) -> None:
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():
             thread = threading.Thread(target=self._tick, name="roost-ticks", daemon=True)
             try:
                 thread.start()
             except RuntimeError:  # the system has no thread to give: it is asked again when it is needed again
                 return
-            self._thread = thread
+            self._thread, self._core = thread, -1
+        self._follow_loop()
         word_release(self._going_on, 0, 1)
         self._wanted.set()
 
@@ -80,12 +106,29 @@ class Ticks:
         self._wanted.clear()  # first: a thread that comes back waits
         word_release(self._going_on, 0, 0)
 
+    def _follow_loop(self) -> None:
+        """To the core where the loop runs now: on another one it would make the system look at that."""
+        core = -1 if self._core_now is None else self._core_now()
+        if core in (-1, self._core) or self._thread is None or self._thread.native_id is None:
+            return
+        try:
+            os.sched_setaffinity(self._thread.native_id, {core})
+        except OSError:  # it has ended, or may not: then it ticks where it is
+            return
+        self._core = core
+
     def _tick(self) -> None:
-        schedule_thread(URGENT_SLICE_NS)
+        try:
+            schedule_thread(URGENT_SLICE_NS)
+        except Exception:  # it ticks all the same, perhaps for nothing
+            log.exception("the thread that ticks could not be scheduled as it should be")
         while self._wanted.wait() and not self._closed:
             tick(self._going_on, PERIOD_US)
 
 
-def _waited_ns(before: ThreadTime | None, now: ThreadTime | None) -> int:
-    """0 where nobody tells."""
-    return 0 if before is None or now is None else now.waited_ns - before.waited_ns
+def _is_busy_and_waits(before: ThreadTime | None, now: ThreadTime | None, window_ns: int) -> bool:
+    """False where nobody tells."""
+    if before is None or now is None:
+        return False
+    ran_ns, waited_ns = now.ran_ns - before.ran_ns, now.waited_ns - before.waited_ns
+    return ran_ns + waited_ns >= BUSY_SHARE * window_ns and waited_ns >= WAITED_SHARE * window_ns
