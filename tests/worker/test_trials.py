@@ -153,7 +153,7 @@ def test_an_artifact_that_wants_a_hundred_gigabytes_is_refused_within_its_limit(
 def test_an_artifact_that_never_ends_is_ended_and_said_to_take_too_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Beside other tests it may well get no core for most of its time, of which another test is.
+    # Beside other tests it may get no core for most of its time: what is said then is another test's to see.
     monkeypatch.setattr(trials_module, "_waited_for_a_core_s", lambda _: 0.0)
     limit = TrialSettings(load_timeout_s=3.0)
     endless_spec = file_spec(written(tmp_path, endless()), trial=limit)
