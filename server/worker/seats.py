@@ -8,7 +8,6 @@ loaded; a model leaves only when no route here names it and nothing of it is und
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import logging
 import threading
 import time
@@ -27,6 +26,7 @@ from native.plane.seats import Seat, SeatTable, WorkerSeats
 from server.processes import ModelPin
 from server.settings import Settings
 from server.worker.engine import Engine
+from server.worker.freed_memory import trim_memory
 from server.worker.models.fitting import fit
 from server.worker.models.loading import ModelRefused, load_model
 from server.worker.models.served import ServedModel
@@ -275,10 +275,3 @@ def _free(models: list[ServedModel]) -> None:
         model.session.close()
     models.clear()
     trim_memory()
-
-
-def trim_memory() -> None:
-    """Gives freed pages back: glibc keeps them otherwise (malloc_trim); other C libraries have no such call."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)

@@ -13,10 +13,10 @@ import pytest
 from benchmarks.models import mlp_model
 from registry_client.onnx_model import read_onnx
 from registry_client.tensors import Datatype, Signature, TensorSpec
+from server.worker.freed_memory import trim_memory
 from server.worker.models.bindings import KEPT_MAX
 from server.worker.models.failures import SessionRefused
 from server.worker.models.session import Api, OnnxSession
-from server.worker.seats import trim_memory
 from server.worker.status import Code, StatusError
 from tests.worker.onnx_graphs import (
     ANSWERS_OF_FOUR,

@@ -7,7 +7,6 @@ outlives the child, and no child the loader. Ends with its standard input.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -16,6 +15,7 @@ from typing import Final
 
 from native.compiler import import_numba_without_scipy
 from server.importing import without_collections
+from server.worker.freed_memory import trim_memory
 
 # At least: where cores are short, whoever waits for a trial does, and not the traffic. Its children are nicer still.
 NICENESS: Final = 10
@@ -38,19 +38,12 @@ def main(asker: int) -> int:
 
         if available():
             import server.worker.models.c_session  # noqa: F401  # or each child would do so
-    _give_back_what_is_free()
+    trim_memory()  # what imports left over: a child that took it would be weighed too light
 
     signal.signal(signal.SIGTERM, _end)
     for line in sys.stdin.buffer:
         print(try_in_child(line).model_dump_json(), file=answers, flush=True)
     return 0
-
-
-def _give_back_what_is_free() -> None:
-    """What imports left over: a child that took it would be weighed too light."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def _end(_number: int, _frame: FrameType | None) -> None:
