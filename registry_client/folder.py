@@ -126,31 +126,19 @@ class FolderRegistry:
         return bundle
 
     def set_alias(self, name: str, alias: str, version: int) -> Version:
-        check_alias(alias)
-        with self._locked():
-            index = self._index(name)
-            pointed = (self._known(index, version), index.versions[version].digest)
-            index = replace(index, aliases={**index.aliases, alias: pointed})
-            self._write(index)
-        return index.version(version)
+        return self._change(name, {alias: version}, {}).version(version)
 
     def remove_alias(self, name: str, alias: str) -> None:
-        check_alias(alias)
-        with self._locked():
-            index = self._index(name)
-            self._write(replace(index, aliases={had: to for had, to in index.aliases.items() if had != alias}))
+        self._change(name, {alias: None}, {})
 
     def model_tags(self, name: str) -> Mapping[str, str]:
         return dict(self._index(name).tags)
 
     def set_model_tag(self, name: str, key: str, value: str | None) -> None:
-        check_tag(key, value)
-        with self._locked():
-            index = self._index(name)
-            tags = {had: text for had, text in index.tags.items() if had != key}
-            if value is not None:
-                tags[key] = value
-            self._write(replace(index, tags=tags))
+        self._change(name, {}, {key: value})
+
+    def record(self, name: str, aliases: Mapping[str, int | None], tags: Mapping[str, str]) -> None:
+        self._change(name, aliases, tags)
 
     def set_tag(self, name: str, version: int, key: str, value: str | None) -> Version:
         check_tag(key, value)
@@ -172,6 +160,26 @@ class FolderRegistry:
 
     def attachments(self, name: str, version: int) -> Attachments:
         return self._attachments.of(self.resolve(name, version).digest)
+
+    def _change(self, name: str, aliases: Mapping[str, int | None], tags: Mapping[str, str | None]) -> _Index:
+        """All of it in one step. None takes an alias or a tag of the model away."""
+        for alias in aliases:
+            check_alias(alias)
+        for key, value in tags.items():
+            check_tag(key, value)
+        with self._locked():
+            index = self._index(name)
+            pointed = {
+                alias: (self._known(index, number), index.versions[number].digest)
+                for alias, number in aliases.items()
+                if number is not None
+            }
+            kept_aliases = {alias: to for alias, to in index.aliases.items() if alias not in aliases}
+            kept_tags = {key: value for key, value in index.tags.items() if key not in tags}
+            set_tags = {key: value for key, value in tags.items() if value is not None}
+            index = replace(index, aliases=kept_aliases | pointed, tags=kept_tags | set_tags)
+            self._write(index)
+        return index
 
     def _resolve_alias(self, index: _Index, alias: str) -> Version:
         if alias not in index.aliases:

@@ -185,6 +185,12 @@ class MlflowRegistry:
             elif key in model.tags:
                 self._client.delete_registered_model_tag(name, key)
 
+    def record(self, name: str, aliases: Mapping[str, int | None], tags: Mapping[str, str]) -> None:
+        for alias, number in aliases.items():
+            self.remove_alias(name, alias) if number is None else self.set_alias(name, alias, number)
+        for key, value in tags.items():
+            self.set_model_tag(name, key, value)
+
     def attach(self, name: str, version: int, file_name: str, content: bytes) -> None:
         check_attachment(file_name, content)
         with self._asked(f"attach {file_name} to {name}:{version}"):

@@ -77,6 +77,13 @@ class Registry(Protocol):
     def set_model_tag(self, name: str, key: str, value: str | None) -> None:
         """Set a tag of the model itself; None removes it."""
 
+    def record(self, name: str, aliases: Mapping[str, int | None], tags: Mapping[str, str]) -> None:
+        """Point aliases at versions, None takes one away, and set tags of the model itself.
+
+        In one step where the registry has such a thing; else in this order, so that no tag tells of an alias that is
+        yet to move.
+        """
+
     def attach(self, name: str, version: int, file_name: str, content: bytes) -> None:
         """Keep a file beside a version, outside its digest, in place of one of the same name.
 

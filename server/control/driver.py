@@ -53,6 +53,7 @@ log = logging.getLogger("roost.control")
 LOCK_WAIT_S: Final = 10.0
 LINES_KEPT: Final = 2000
 STOP_WAIT_S: Final = 1.0
+TOLD_APART_S: Final = 1.0  # that the registry knows: where that was not kept, it is told once more
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,9 @@ class Driver:
         held = tuple(name for name, served in self.models.items() if served.in_registry)
         self.registry = RegistryTeller(source, self.keeper, held, partial(self.alert, "registry"), self._is_told)
         states, evidence = partial(self.alert, "states"), partial(self.alert, "evidence")
-        self.states_box: Outbox[tuple[KeptState, ...]] = Outbox("states", self.folder.write_states, states)
+        self.states_box: Outbox[tuple[KeptState, ...]] = Outbox(
+            "states", self.folder.write_states, states, independent=True
+        )
         self.evidence_box: Outbox[bytes] = Outbox("evidence", self.folder.write_evidence, evidence)
 
     # --- Life --------------------------------------------------------------------------------------------------------
@@ -299,7 +302,7 @@ class Driver:
         kept = self._kept.get(name)
         if kept is not None and kept.untold and kept.model.revision == told.model.revision:
             self._kept[name] = replace(kept, untold=False, untold_revision=0)
-            self._keep_states()
+            self._keep_states(apart_s=TOLD_APART_S)
 
     def _tell_hold(self) -> None:
         hold = self.keeper.hold
@@ -320,8 +323,8 @@ class Driver:
         self._tell_hold()
         self.registry.anchor_everywhere()
 
-    def _keep_states(self) -> None:
-        self.states_box.put("states", tuple(self._kept[name] for name in self.models))
+    def _keep_states(self, apart_s: float = 0.0) -> None:
+        self.states_box.put("states", tuple(self._kept[name] for name in self.models), apart_s=apart_s)
 
     # --- Loading -----------------------------------------------------------------------------------------------------
     def _unload(self, served: Served, artifact: Artifact) -> None:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from registry_client.errors import NotInRegistry
 from registry_client.registry import Registry
 from server.control.journal_mark import JournalMark, read_mark
 from server.control.state_folder import KeptState
@@ -64,17 +63,15 @@ def project(registry: Registry, kept: KeptState) -> None:
     if document.quarantine and at_once != tags.get(TAG):
         registry.set_model_tag(model.name, TAG, at_once)  # whatever becomes of the aliases
     pointed = {alias: version.version for version in registry.versions(model.name) for alias in version.aliases}
-    for alias, artifact in _aliases(model).items():
-        wanted = None if artifact is None else int(artifact.version)
-        if wanted == pointed.get(alias):
-            continue
-        if wanted is not None:
-            registry.set_alias(model.name, alias, wanted)
-        elif alias != ALIASES[0]:
-            # Without anything safe to serve, `stable` stays where it was: a start looks for it first.
-            _remove(registry, model.name, alias)
-    # Last: a start takes the document's revision for what the aliases say (server/cli/pinning.py).
-    registry.set_model_tag(model.name, TAG, document.to_text())
+    wanted = {alias: None if artifact is None else int(artifact.version) for alias, artifact in _aliases(model).items()}
+    moved = {
+        alias: number
+        for alias, number in wanted.items()
+        # Without anything safe to serve, `stable` stays where it was: a start looks for it first.
+        if number != pointed.get(alias) and (number is not None or alias != ALIASES[0])
+    }
+    # The document not before the aliases: a start takes its revision for what they say (server/cli/pinning.py).
+    registry.record(model.name, moved, {TAG: document.to_text()})
 
 
 def fleets_quarantine(tags: Mapping[str, str], kept: KeptState) -> Mapping[str, str]:
@@ -105,9 +102,3 @@ def _aliases(model: ModelState) -> dict[str, Artifact | None]:
     canary = model.canary.artifact if model.canary is not None else None
     return dict(zip(ALIASES, (model.stable, canary, model.last_safe), strict=True))
 
-
-def _remove(registry: Registry, name: str, alias: str) -> None:
-    try:
-        registry.remove_alias(name, alias)
-    except NotInRegistry:
-        return  # somebody was first

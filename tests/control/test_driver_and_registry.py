@@ -228,7 +228,7 @@ async def test_the_registrys_revision_is_written_behind_the_aliases_and_quaranti
         def refuse(*_: object) -> None:
             raise OSError("no alias is moved today")
 
-        monkeypatch.setattr(FolderRegistry, "remove_alias", refuse)
+        monkeypatch.setattr(FolderRegistry, "record", refuse)
         await server.stub.Rollback(admin_pb2.RollbackRequest(operation=operation(), model=NAME, quarantine=True))
         await server.until(lambda: "registry" in server.driver.alerts)
         document = read_document(world.registry.model_tags(NAME)[TAG])

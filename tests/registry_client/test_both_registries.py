@@ -98,6 +98,22 @@ def test_an_alias_moves_and_goes(registry: Registry, make: Make) -> None:
         registry.resolve("doubling", "@canary")
 
 
+def test_aliases_and_tags_are_recorded_together(registry: Registry, make: Make) -> None:
+    for mark in (1, 2):
+        registry.push(make(mark), aliases=("canary",))
+    registry.set_model_tag("doubling", "team", "risk")
+    registry.record("doubling", {"stable": 2, "canary": None, "last_safe": 1}, {"roost.rollout": "{}"})
+    assert [version.aliases for version in registry.versions("doubling")] == [("last_safe",), ("stable",)]
+    assert registry.model_tags("doubling") == {"team": "risk", "roost.rollout": "{}"}
+
+
+def test_no_tag_tells_of_an_alias_that_could_not_move(registry: Registry, make: Make) -> None:
+    registry.push(make(1))
+    with pytest.raises(NotInRegistry, match="doubling:7"):
+        registry.record("doubling", {"canary": 7}, {"roost.rollout": "{}"})
+    assert registry.model_tags("doubling") == {}
+
+
 def test_tags_of_a_version_and_of_the_model_are_kept_apart(registry: Registry, make: Make) -> None:
     registry.push(make(1), aliases=("stable",))
     registry.set_tag("doubling", 1, "owner", "fraud")

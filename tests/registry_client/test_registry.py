@@ -87,6 +87,17 @@ def test_tags_are_set_replaced_and_removed_and_leave_the_digest_alone(registry, 
     assert (dict(after.tags), after.digest) == ({"rollout": "{}"}, pushed.digest)
 
 
+def test_what_is_recorded_is_one_step(registry, make):
+    """An alias that cannot move takes the others with it."""
+    registry.push(make(1), aliases=("stable",))
+    with pytest.raises(NotInRegistry):
+        registry.record("doubling", {"stable": None, "canary": 7}, {"team": "risk"})
+    with pytest.raises(BadDocument):
+        registry.record("doubling", {"stable": None}, {"team": "x" * (TAG_CHARACTERS_MAX + 1)})
+    assert registry.resolve("doubling", "@stable").version == 1
+    assert registry.model_tags("doubling") == {}
+
+
 @pytest.mark.parametrize(
     ("ask", "expected"),
     [

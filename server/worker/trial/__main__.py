@@ -33,11 +33,10 @@ def main(asker: int) -> int:
     os.dup2(STANDARD_ERROR, STANDARD_OUTPUT)
     with without_collections():
         import_numba_without_scipy()
-        from native.ort.library import available
         from server.worker.trial.child import try_in_child
+        from server.worker.trial.rehearsal import rehearse
 
-        if available():
-            import server.worker.models.c_session  # noqa: F401  # or each child would do so
+        rehearse()
     trim_memory()  # what imports left over: a child that took it would be weighed too light
 
     signal.signal(signal.SIGTERM, _end)
