@@ -53,7 +53,7 @@ log = logging.getLogger("roost.control")
 LOCK_WAIT_S: Final = 10.0
 LINES_KEPT: Final = 2000
 STOP_WAIT_S: Final = 1.0
-TOLD_APART_S: Final = 1.0  # that the registry knows: where that was not kept, it is told once more
+TOLD_REST_S: Final = 1.0  # that the registry knows: where that was not kept, it is told once more
 
 
 @dataclass(frozen=True)
@@ -233,16 +233,16 @@ class Driver:
         known = self._kept[name]
         released = (known.released | (before.quarantine.keys() - after.quarantine.keys())) - after.quarantine.keys()
         kept = replace(known, model=after, released=frozenset(released))
-        stored = False
+        stored = urgent = False
         for action in actions:
             match action:
                 case StoreRoute():
                     await self._store(served, kept, _signed(action.entry, request), action.urgent)
-                    stored = True
+                    stored, urgent = True, action.urgent
                 case Journal():
                     self._write(_signed(action.entry, request))
                 case ProjectRegistry():
-                    self._tell_registry(served, at_once=not is_of_weights(self.last_entries[name]))
+                    self._tell_registry(served, of_weights=is_of_weights(self.last_entries[name]), urgent=urgent)
                 case Load():
                     self.loads.begin(served.index, served.name, action.artifact)
                 case Unload():
@@ -285,13 +285,13 @@ class Driver:
         if entry.get("kind") in NOTES:
             self.events.append("note", sentence(entry), model=str(entry.get("model")), detail=entry)
 
-    def _tell_registry(self, served: Served, *, at_once: bool = True) -> None:
+    def _tell_registry(self, served: Served, *, of_weights: bool = False, urgent: bool = True) -> None:
         """Kept as untold until it is: the next start of the server would follow the alias that stands there."""
         if served.in_registry:
             kept = self._kept[served.name]
-            untold_revision = kept.model.revision if at_once or kept.untold_revision else 0
+            untold_revision = kept.model.revision if not of_weights or kept.untold_revision else 0
             self._kept[served.name] = replace(kept, untold=True, untold_revision=untold_revision)
-            self.registry.tell(self._kept[served.name], at_once=at_once)
+            self.registry.tell(self._kept[served.name], of_weights=of_weights, urgent=urgent)
 
     def _is_told(self, told: KeptState | None) -> None:
         """The registry has this state. None: it has the journal's head, or one that the journal lacks."""
@@ -302,7 +302,7 @@ class Driver:
         kept = self._kept.get(name)
         if kept is not None and kept.untold and kept.model.revision == told.model.revision:
             self._kept[name] = replace(kept, untold=False, untold_revision=0)
-            self._keep_states(apart_s=TOLD_APART_S)
+            self._keep_states(rest_s=TOLD_REST_S)
 
     def _tell_hold(self) -> None:
         hold = self.keeper.hold
@@ -310,7 +310,7 @@ class Driver:
 
     def _on_disk(self, entry: Mapping[str, Any]) -> None:
         self._tell_hold()
-        self.registry.anchor(str(entry.get("model")), at_once=not is_of_weights(entry))
+        self.registry.anchor(str(entry.get("model")), of_weights=is_of_weights(entry))
 
     def _found_again(self, lines: tuple[Line, ...]) -> None:
         """The journal could not be read at the start, or was cut off, and is whole now: what it has is known again."""
@@ -323,8 +323,8 @@ class Driver:
         self._tell_hold()
         self.registry.anchor_everywhere()
 
-    def _keep_states(self, apart_s: float = 0.0) -> None:
-        self.states_box.put("states", tuple(self._kept[name] for name in self.models), apart_s=apart_s)
+    def _keep_states(self, rest_s: float = 0.0) -> None:
+        self.states_box.put("states", tuple(self._kept[name] for name in self.models), rest_s=rest_s)
 
     # --- Loading -----------------------------------------------------------------------------------------------------
     def _unload(self, served: Served, artifact: Artifact) -> None:

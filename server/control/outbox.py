@@ -3,7 +3,7 @@
 Used for the journal (every entry, in order) and the registry (the newest document of each model). Always: nothing is
 dropped but what a newer item of the same key replaced; while the far side is down, the outbox waits longer and longer,
 jittered, and says so once; deciding never waits for it. Where keys are independent, one that can't be written holds up
-no other: each waits by itself; and an item may bear to wait for newer ones, so that many in a second are one write.
+no other: each waits by itself; and an item may rest for a while, so that many in a second are one write.
 """
 
 from __future__ import annotations
@@ -62,8 +62,7 @@ class Outbox(Generic[Item]):
         self._calls = SlowCalls(f"roost-{name}")
         self._items: dict[Hashable, Item] = {}
         self._delays: dict[Hashable, _Delay] = {}  # of keys whose last try failed
-        self._apart_s: dict[Hashable, float] = {}  # of items that bear to wait: how long after the key's last one
-        self._written_s: dict[Hashable, float] = {}  # when that was, where keys are independent
+        self._due_s: dict[Hashable, float] = {}  # by the loop's clock: until then an item may rest
         self._writing: Hashable = None  # the key whose item is being written
         self._arrived = asyncio.Event()
         self._emptied = asyncio.Event()
@@ -79,16 +78,15 @@ class Outbox(Generic[Item]):
         """Why the last try failed, of any key that waits for another; None where none does."""
         return self._failure
 
-    def put(self, key: Hashable, item: Item, *, apart_s: float = 0.0) -> None:
-        """A key that waits already keeps its place and gets the new item.
+    def put(self, key: Hashable, item: Item, *, rest_s: float = 0.0) -> None:
+        """A key that waits already keeps its place, and its time, and gets the new item.
 
-        apart_s: not written sooner than so long after the key's last one; for independent keys only.
+        rest_s: it need not be written before, so that newer ones may replace it; for independent keys only.
         """
-        assert self._independent or not apart_s, "items in order would wait behind this one"
-        if not apart_s:
-            self._apart_s.pop(key, None)
-        elif key not in self._items or key in self._apart_s or key == self._writing:  # else one waits that must not
-            self._apart_s[key] = apart_s
+        assert self._independent or not rest_s, "items in order would wait behind this one"
+        due_s = asyncio.get_running_loop().time() + rest_s
+        waits = key in self._items and key != self._writing
+        self._due_s[key] = min(due_s, self._due_s[key]) if waits else due_s
         self._items[key] = item
         self._emptied.clear()
         self._arrived.set()
@@ -105,22 +103,18 @@ class Outbox(Generic[Item]):
             if wait_s > 0:
                 await self._rest(wait_s)
                 continue
-            item, bears_to_wait = self._items[key], key in self._apart_s
+            item, due_s = self._items[key], self._due_s[key]
             self._writing = key
             try:
                 await self._calls.call(lambda item=item: self._write(item))  # type: ignore[misc]
             except Exception as error:  # noqa: BLE001  # whatever it is: it is shown, and tried again
-                if not bears_to_wait:
-                    self._apart_s.pop(key, None)  # nor does what has replaced it: it says the same, and more
+                self._due_s[key] = due_s  # also of what has replaced it: it says the same, and more
                 self._fails(key, error)
                 continue
             finally:
                 self._writing = None
             if self._items[key] is item:
-                del self._items[key]
-                self._apart_s.pop(key, None)
-            if self._independent:
-                self._written_s[key] = asyncio.get_running_loop().time()
+                del self._items[key], self._due_s[key]
             self._succeeds(key)
             if self._written is not None:
                 self._written(item)
@@ -135,12 +129,10 @@ class Outbox(Generic[Item]):
 
     def _wait_s(self, key: Hashable, now_s: float) -> float:
         """Below 0 for what should have been written already: that goes before what has just come."""
-        waits = []
-        if key in self._apart_s and key in self._written_s:
-            waits.append(self._written_s[key] + self._apart_s[key] - now_s)
+        due_s = self._due_s[key]
         if key in self._delays:
-            waits.append(self._delays[key].due_s - now_s)
-        return max(waits, default=0.0)
+            due_s = max(due_s, self._delays[key].due_s)
+        return due_s - now_s
 
     async def _rest(self, wait_s: float) -> None:
         """Until the next try is due, or something has come that need not wait for it."""
@@ -154,8 +146,8 @@ class Outbox(Generic[Item]):
             return
 
     async def drained(self, wait_s: float) -> bool:
-        """True once nothing waits; False where that takes longer. What waits for newer items is written at once."""
-        self._apart_s.clear()
+        """True once nothing waits; False where that takes longer. What rests is written at once."""
+        self._due_s.update(dict.fromkeys(self._due_s, 0.0))
         self._arrived.set()
         try:
             async with asyncio.timeout(wait_s):

@@ -1,8 +1,8 @@
 """What is told the registry, and when: each model's newest state, and the journal's head once it has another line.
 
 Used by the driver; `registry_projection` knows how either is written. Always: deciding waits for none of it, and a
-model that the registry refuses holds up no other. While weights are moved again and again, it hears of them once a
-second.
+model that the registry refuses holds up no other. What goes home is told at once. All else rests for a moment, weights
+for a second: what follows upon it is told with it, and the work does not come while the decision itself is carried out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from server.control.outbox import Outbox
 from server.control.registry_projection import Anchor, anchor, project
 from server.control.state_folder import KeptState
 
-APART_S: Final = 1.0  # of weights, which a start does not take from the registry
+REST_S: Final = 0.25
+WEIGHTS_REST_S: Final = 1.0  # which a start does not take from the registry
 
 
 class RegistryTeller:
@@ -41,24 +42,21 @@ class RegistryTeller:
             "registry", self._write, alert, independent=True, written=self._written
         )
 
-    def tell(self, kept: KeptState, *, at_once: bool) -> None:
-        """The newest state of a model replaces one that waits. at_once: False for weights alone."""
-        self.box.put(kept.model.name, kept, apart_s=0.0 if at_once else APART_S)
+    def tell(self, kept: KeptState, *, of_weights: bool, urgent: bool) -> None:
+        """The newest state of a model replaces one that waits. urgent: something goes home."""
+        self.box.put(kept.model.name, kept, rest_s=0.0 if urgent else _rest_s(of_weights))
 
-    def anchor(self, model: str, *, at_once: bool) -> None:
-        """The journal's head, once a line about this model is on disk: at its model, or at one that is there.
-
-        at_once: False for a line of weights alone.
-        """
+    def anchor(self, model: str, *, of_weights: bool = False) -> None:
+        """The journal's head, once a line about this model is on disk: at its model, or at one that is there."""
         mark = self._keeper.mark
         if self._models and mark is not None:
             name = model if model in self._models else self._models[0]
-            self.box.put(("journal", name), Anchor(name, mark), apart_s=0.0 if at_once else APART_S)
+            self.box.put(("journal", name), Anchor(name, mark), rest_s=_rest_s(of_weights))
 
     def anchor_everywhere(self) -> None:
         """Each model's may tell that the file was cut off."""
         for name in self._models:
-            self.anchor(name, at_once=True)
+            self.anchor(name)
 
     def _write(self, item: KeptState | Anchor) -> None:
         """In a thread."""
@@ -74,3 +72,7 @@ class RegistryTeller:
         if item.lacking is not None:
             self._keeper.found_lacking(item.lacking)
         self._told(None)
+
+
+def _rest_s(of_weights: bool) -> float:
+    return WEIGHTS_REST_S if of_weights else REST_S

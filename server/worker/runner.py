@@ -20,6 +20,8 @@ from server.scheduling import USUAL_SLICE_NS, add_niceness, schedule_thread
 from server.worker.strain import NO_TIME, ThreadClock, ThreadTime
 
 T = TypeVar("T")
+Done = Callable[["asyncio.Future[T]"], object]
+_Job = tuple[Callable[[], Any], "asyncio.Future[Any]", "Done[Any] | None"]
 
 log = logging.getLogger("roost.worker")
 
@@ -33,18 +35,22 @@ class RunnerThread:
         self._id: int | None = None
         self._clock: ThreadClock | None = None
         # None: there is nothing more to come.
-        self._queue: SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = SimpleQueue()
+        self._queue: SimpleQueue[_Job | None] = SimpleQueue()
         self._ended = False
         # A daemon: a worker that fails before anybody could close this ends all the same.
         self._thread = threading.Thread(target=self._work_off, name=name, daemon=True)
         self._thread.start()
 
-    def start(self, work: Callable[[], T]) -> asyncio.Future[T]:
-        """Its result, or its exception, once all that came before has ended. Raises RuntimeError after `end`."""
+    def start(self, work: Callable[[], T], done: Done[T] | None = None) -> asyncio.Future[T]:
+        """Its result, or its exception, once all that came before has ended. Raises RuntimeError after `end`.
+
+        done: called with it on the loop as soon as that hears of it: a callback of the future's own would be called by
+        the loop's next turn.
+        """
         if self._ended:
             raise RuntimeError("runner: expected work before its end, got some after it")
         future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put((work, future))
+        self._queue.put((work, future, done))
         return future
 
     # --- In the thread -----------------------------------------------------------------------------------------------
@@ -59,23 +65,22 @@ class RunnerThread:
             self._do(*next_one)
             del next_one  # what it holds must not wait for the one after it
 
-    def _do(self, work: Callable[[], T], future: asyncio.Future[T]) -> None:
-        if future.cancelled():
-            return
+    def _do(self, work: Callable[[], T], future: asyncio.Future[T], done: Done[T] | None) -> None:
         tell: Callable[[Any], None] = future.set_result
-        what: Any
+        what: Any = None
         try:
-            what = work()
+            if not future.cancelled():
+                what = work()
         except BaseException as error:  # noqa: BLE001  # whatever it is, whoever waits is told
             tell, what = future.set_exception, error
         try:
-            self._loop.call_soon_threadsafe(_tell, future, tell, what)
+            self._loop.call_soon_threadsafe(_tell, future, tell, what, done)
         except RuntimeError:
             if not self._loop.is_closed():
                 raise
         finally:
             # An exception's traceback has this frame, which had the exception: a circle that nobody collects for long.
-            del future, work, tell, what
+            del future, work, tell, what, done
 
     def computed_ns(self) -> int:
         """What it has computed since it began; to be called in it."""
@@ -100,7 +105,10 @@ class RunnerThread:
             except Empty:
                 break
             if waiting is not None:
-                waiting[1].cancel()
+                _work, future, done = waiting
+                future.cancel()
+                if done is not None:
+                    self._loop.call_soon(done, future)
         self._queue.put(None)
 
     def join(self) -> None:
@@ -113,9 +121,11 @@ class RunnerThread:
             self._clock.close()
 
 
-def _tell(future: asyncio.Future[T], tell: Callable[[Any], None], what: Any) -> None:
+def _tell(future: asyncio.Future[T], tell: Callable[[Any], None], what: Any, done: Done[T] | None) -> None:
     if not future.cancelled():
         tell(what)
+    if done is not None:
+        done(future)
 
 
 class Runner:
@@ -158,9 +168,9 @@ class Runner:
         """The result of `work()`, which runs in the runner's thread, or its exception."""
         return await self.thread.start(work)
 
-    def start(self, work: Callable[[], T]) -> asyncio.Future[T]:
-        """Like `run`, without waiting."""
-        return self.thread.start(work)
+    def start(self, work: Callable[[], T], done: Done[T] | None = None) -> asyncio.Future[T]:
+        """Like `run`, without waiting. done: see `RunnerThread.start`."""
+        return self.thread.start(work, done)
 
     def close(self, *, wait: bool = True) -> None:
         """Ends the thread after the work at hand, and waits for that where it is told to."""

@@ -130,5 +130,4 @@ class Shadows:
         self._busy[TRIAL] = True
         generation = int(self._memory.seats[seat]["generation"])
         work = Work(seat, generation, self._expected_ns(seat, rows), options.terminate, wanted)
-        future, watch = self._side.start(work, run)
-        future.add_done_callback(ended)
+        _future, watch = self._side.start(work, run, ended)

@@ -25,7 +25,7 @@ from native.plane.routing import (
     STATES,
 )
 from native.route.layout import MAIN, TRIAL
-from server.worker.runner import Runner
+from server.worker.runner import Done, Runner
 from server.worker.watchdog import Watch, Watchdog, Work
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class Side:
         """From now on what runs is written to this worker's block."""
         self._words = worker_routing.data
 
-    def start(self, work: Work, run: Callable[[], T]) -> tuple[asyncio.Future[T], Watch]:
+    def start(self, work: Work, run: Callable[[], T], done: Done[T] | None = None) -> tuple[asyncio.Future[T], Watch]:
         """Runs in its thread of the side, after what came before. Cancel the watch when the future is done."""
         runner = self._runner if work.urgent_ns else self._patient
         watch = self._watchdog.watch(self._side, work, runner)
@@ -75,7 +75,7 @@ class Side:
             finally:
                 watch.ran()
 
-        return runner.start(lambda: self._named(work, watched)), watch
+        return runner.start(lambda: self._named(work, watched), done), watch
 
     def withdraw_unwanted(self) -> None:
         """Ends what is watched and not wanted any more. See `Watch.withdrawn`."""

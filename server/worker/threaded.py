@@ -169,8 +169,7 @@ class ThreadedBatches:
             stable_ns += its_stables_ns
         urgent = urgency_ns(computing_ns, stable_ns)
         work = Work(seat, place.generation, expected_ns, place.bindings.terminate, wanted, urgent)
-        future, watch = self._sides[side].start(work, run)
-        future.add_done_callback(done)
+        _future, watch = self._sides[side].start(work, run, done)
 
     def _put_back(self, arena: int) -> None:
         put_back(self._memory.words, arena)

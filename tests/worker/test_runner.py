@@ -251,6 +251,53 @@ def test_work_that_nobody_waits_for_any_more_does_not_begin() -> None:
     assert asyncio.run(run()) == ["waited for"]
 
 
+def test_its_end_is_heard_of_before_callbacks_of_the_loops_next_turn() -> None:
+    async def run() -> list[object]:
+        heard: list[object] = []
+
+        def done(future: asyncio.Future[int]) -> None:
+            heard.append(future.result())
+            asyncio.get_running_loop().call_soon(heard.append, "the next turn")
+
+        with runner() as made:
+            future = made.start(lambda: 7, done)
+            future.add_done_callback(lambda _: heard.append("its callbacks"))
+            await asyncio.sleep(0)
+            while len(heard) < 3:
+                await asyncio.sleep(0.001)
+        return heard
+
+    assert asyncio.run(run()) == [7, "its callbacks", "the next turn"]
+
+
+def test_whoever_is_to_hear_of_an_end_hears_of_a_failure_and_of_one_that_was_cancelled() -> None:
+    async def run() -> list[str]:
+        heard: list[str] = []
+
+        def done(future: asyncio.Future[float]) -> None:
+            heard.append("cancelled" if future.cancelled() else type(future.exception()).__name__)
+
+        held = Held()
+        with runner() as made:
+            made.start(lambda: 1 / 0, done)
+            holding = made.start(held)
+            await held.runs()
+            made.start(float, done).cancel()
+            held.let_go.set()
+            await holding
+            while len(heard) < 2:
+                await asyncio.sleep(0.001)
+            held = Held()
+            holding = made.start(held)
+            await held.runs()
+            made.start(float, done)
+            threading.Timer(0.1, held.let_go.set).start()  # closed meanwhile
+        await holding
+        return heard
+
+    assert asyncio.run(run()) == ["ZeroDivisionError", "cancelled", "cancelled"]
+
+
 def test_a_process_that_fails_before_it_can_close_one_ends() -> None:
     program = (
         "import asyncio\n"
