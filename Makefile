@@ -28,8 +28,6 @@ UV_COMPILE := $(TOOLS)/bin/uv --system-certs pip compile --universal --python-ve
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Starts are a third as long where Python keeps what it compiled, and tests start hundreds of processes.
 unexport PYTHONDONTWRITEBYTECODE
-# Benchmarks and load tests import it without a line of ours before it; what serves turns it off by itself.
-export ORT_DISABLE_TELEMETRY ?= 1
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help

@@ -8,5 +8,7 @@ hangs beside it, never inside.
 
 from typing import Final
 
+import registry_client  # noqa: F401  # before ONNX Runtime, whose telemetry it turns off
+
 STAGES: Final = ("snapshot", "features", "train", "evaluate", "bundle", "register")
 """In their order; deploy comes after them, and is no stage that could be repeated."""

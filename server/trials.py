@@ -146,7 +146,8 @@ class Trials:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=OUTPUT_BYTES_MAX,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            # It forks, and a fork takes no other thread along: neither those that compute, nor one that reports.
+            env=os.environ | {"OMP_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"},
         )
         return self._loader
 

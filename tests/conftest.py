@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+import registry_client  # noqa: F401  # before ONNX Runtime, whose telemetry it turns off
+
 
 @pytest.fixture(scope="session", autouse=True)
 def state_folder(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -62,8 +62,8 @@ class Outbox(Generic[Item]):
         self._calls = SlowCalls(f"roost-{name}")
         self._items: dict[Hashable, Item] = {}
         self._delays: dict[Hashable, _Delay] = {}  # of keys whose last try failed
-        self._due_s: dict[Hashable, float] = {}  # by the loop's clock: until then an item may rest
-        self._writing: Hashable = None  # the key whose item is being written
+        self._due_s: dict[Hashable, float] = {}  # by the loop's clock: until then what waits may rest
+        self._draining = False
         self._arrived = asyncio.Event()
         self._emptied = asyncio.Event()
         self._emptied.set()
@@ -84,9 +84,8 @@ class Outbox(Generic[Item]):
         rest_s: it need not be written before, so that newer ones may replace it; for independent keys only.
         """
         assert self._independent or not rest_s, "items in order would wait behind this one"
-        due_s = asyncio.get_running_loop().time() + rest_s
-        waits = key in self._items and key != self._writing
-        self._due_s[key] = min(due_s, self._due_s[key]) if waits else due_s
+        due_s = asyncio.get_running_loop().time() + (0.0 if self._draining else rest_s)
+        self._due_s[key] = min(due_s, self._due_s.get(key, due_s))
         self._items[key] = item
         self._emptied.clear()
         self._arrived.set()
@@ -103,18 +102,16 @@ class Outbox(Generic[Item]):
             if wait_s > 0:
                 await self._rest(wait_s)
                 continue
-            item, due_s = self._items[key], self._due_s[key]
-            self._writing = key
+            item, due_s = self._items[key], self._due_s.pop(key)
             try:
                 await self._calls.call(lambda item=item: self._write(item))  # type: ignore[misc]
             except Exception as error:  # noqa: BLE001  # whatever it is: it is shown, and tried again
-                self._due_s[key] = due_s  # also of what has replaced it: it says the same, and more
+                self._due_s[key] = min(due_s, self._due_s.get(key, due_s))  # what replaced it says the same, and more
                 self._fails(key, error)
                 continue
-            finally:
-                self._writing = None
             if self._items[key] is item:
-                del self._items[key], self._due_s[key]
+                del self._items[key]
+                self._due_s.pop(key, None)
             self._succeeds(key)
             if self._written is not None:
                 self._written(item)
@@ -146,14 +143,17 @@ class Outbox(Generic[Item]):
             return
 
     async def drained(self, wait_s: float) -> bool:
-        """True once nothing waits; False where that takes longer. What rests is written at once."""
+        """True once nothing waits; False where that takes longer. Until then nothing rests."""
         self._due_s.update(dict.fromkeys(self._due_s, 0.0))
+        self._draining = True
         self._arrived.set()
         try:
             async with asyncio.timeout(wait_s):
                 await self._emptied.wait()
         except TimeoutError:
             return False
+        finally:
+            self._draining = False
         return True
 
     def _fails(self, key: Hashable, error: Exception) -> None:

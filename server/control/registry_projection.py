@@ -101,4 +101,3 @@ def _document(tags: Mapping[str, str]) -> RolloutDocument | None:
 def _aliases(model: ModelState) -> dict[str, Artifact | None]:
     canary = model.canary.artifact if model.canary is not None else None
     return dict(zip(ALIASES, (model.stable, canary, model.last_safe), strict=True))
-

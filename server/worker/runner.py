@@ -124,6 +124,7 @@ class RunnerThread:
 def _tell(future: asyncio.Future[T], tell: Callable[[Any], None], what: Any, done: Done[T] | None) -> None:
     if not future.cancelled():
         tell(what)
+    del tell, what  # an exception that `done` raises again has this frame in its traceback: see `_do`
     if done is not None:
         done(future)
 

@@ -60,7 +60,10 @@ class Side:
         self._words = worker_routing.data
 
     def start(self, work: Work, run: Callable[[], T], done: Done[T] | None = None) -> tuple[asyncio.Future[T], Watch]:
-        """Runs in its thread of the side, after what came before. Cancel the watch when the future is done."""
+        """Runs in its thread of the side, after what came before. Cancel the watch when the future is done.
+
+        done: see `RunnerThread.start`.
+        """
         runner = self._runner if work.urgent_ns else self._patient
         watch = self._watchdog.watch(self._side, work, runner)
         self._watches = [other for other in self._watches if not other.over]

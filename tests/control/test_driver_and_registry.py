@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,16 +139,15 @@ async def test_an_alias_that_an_operator_moved_while_decisions_waited_is_followe
 async def test_weights_are_told_together_and_what_a_start_needs_at_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry_teller, "APART_S", 60.0)
+    monkeypatch.setattr(registry_teller, "WEIGHTS_REST_S", 60.0)
     documents: list[str] = []
-    write = FolderRegistry.set_model_tag
+    record = FolderRegistry.record
 
-    def noted(registry: FolderRegistry, name: str, key: str, value: str) -> None:
-        if key == TAG:
-            documents.append(value)
-        write(registry, name, key, value)
+    def noted(registry: FolderRegistry, name: str, aliases: Mapping[str, int | None], tags: Mapping[str, str]) -> None:
+        documents.append(tags[TAG])
+        record(registry, name, aliases, tags)
 
-    monkeypatch.setattr(FolderRegistry, "set_model_tag", noted)
+    monkeypatch.setattr(FolderRegistry, "record", noted)
     placed: list[str] = []
     place = state_folder.place_file
     monkeypatch.setattr(state_folder, "place_file", lambda path, data: (placed.append(path.name), place(path, data)))
@@ -156,6 +156,7 @@ async def test_weights_are_told_together_and_what_a_start_needs_at_once(
         await server.until(lambda: server.route.canary_ppm == 100_000)
         await written(server)
         told, begun = len(documents), placed.count(SERVED_FILE)
+        assert told > 0
         for ppm in (200_000, 900_000, 300_000):
             await weighed(server, ppm)
             await server.until(lambda ppm=ppm: kept_ppm(server) == ppm)  # type: ignore[misc]  # here it is at once
@@ -176,6 +177,21 @@ async def test_weights_are_told_together_and_what_a_start_needs_at_once(
         await server.until(lambda: server.route.canary_ppm == 400_000)  # loaded again: the last that is decided here
         await written(server)
         assert read_document(world.registry.model_tags(NAME)[TAG]).revision == server.route.revision
+
+
+async def test_the_registry_is_told_at_once_of_what_goes_home_and_later_of_all_else(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry_teller, "REST_S", 60.0)
+    async with serving(world.settings, world.plane, world.digests[0]) as server:
+        await deploy(server)
+        await server.until(lambda: server.route.canary_ppm == 100_000)
+        await server.until(lambda: server.driver.states_box.pending == 0)
+        assert "canary" not in world.aliases()
+        assert await server.driver.registry.box.drained(30)
+        assert world.aliases() == {"stable": 1, "canary": 2}
+        await server.stub.Rollback(admin_pb2.RollbackRequest(operation=operation(), model=NAME))
+        await server.until(lambda: world.aliases() == {"stable": 1})
 
 
 def kept_ppm(server: DrivenServer) -> int:

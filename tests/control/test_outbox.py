@@ -177,37 +177,81 @@ async def test_newer_items_do_not_make_a_key_rest_for_longer(far: FarSide) -> No
     await stop(task)
 
 
-async def test_what_comes_while_an_urgent_item_is_written_waits_and_does_not_where_that_fails() -> None:
-    written, go, fail = [], threading.Event(), threading.Event()
+class HeldWrites:
+    """A far side whose every write is let go by the test: `await next_one()`, then `go`."""
 
-    def write(item: str) -> None:
-        go.wait(10)
-        go.clear()
-        if fail.is_set():
+    def __init__(self) -> None:
+        self.begun, self.go, self.fail = threading.Event(), threading.Event(), threading.Event()
+        self.written: list[str] = []
+
+    def write(self, item: str) -> None:
+        self.begun.set()
+        assert self.go.wait(10)
+        self.go.clear()
+        if self.fail.is_set():
             raise OSError("away")
-        written.append(item)
+        self.written.append(item)
 
-    outbox: Outbox[str] = Outbox("registry", write, lambda _: None, independent=True)
+    async def next_one(self) -> None:
+        await until(self.begun.is_set)
+        self.begun.clear()
+
+
+async def test_what_comes_while_an_urgent_item_is_written_rests_and_does_not_where_that_fails() -> None:
+    far = HeldWrites()
+    outbox: Outbox[str] = Outbox("registry", far.write, lambda _: None, independent=True)
     task = await run_with(outbox)
     outbox.put("m", "m0")
-    await until(lambda: outbox._writing == "m")
+    await far.next_one()
     outbox.put("m", "m1", rest_s=60)
-    go.set()
-    await until(lambda: written == ["m0"])
-    go.set()
+    far.go.set()
+    await until(lambda: far.written == ["m0"])
     await asyncio.sleep(0.05)
-    assert written == ["m0"]
+    assert not far.begun.is_set()
+    far.fail.set()
     outbox.put("m", "m2")
-    await until(lambda: written == ["m0", "m2"])
-    fail.set()
-    outbox.put("m", "m3")
-    await asyncio.sleep(0.02)
-    outbox.put("m", "m4", rest_s=60)
-    go.set()
+    await far.next_one()
+    outbox.put("m", "m3", rest_s=60)
+    far.go.set()
     await until(lambda: outbox.failure is not None)
-    fail.clear()
-    go.set()
-    await until(lambda: written == ["m0", "m2", "m4"])
+    far.fail.clear()
+    far.go.set()
+    await until(lambda: far.written == ["m0", "m3"])
+    await stop(task)
+
+
+async def test_what_is_urgent_stays_so_behind_a_write_whatever_comes_after_it() -> None:
+    far = HeldWrites()
+    outbox: Outbox[str] = Outbox("registry", far.write, lambda _: None, independent=True)
+    task = await run_with(outbox)
+    outbox.put("m", "m0")
+    await far.next_one()
+    outbox.put("m", "urgent")
+    outbox.put("m", "a note, and what was urgent", rest_s=60)
+    far.go.set()
+    await far.next_one()
+    far.go.set()
+    await until(lambda: far.written == ["m0", "a note, and what was urgent"])
+    await stop(task)
+
+
+async def test_nothing_rests_that_comes_while_all_is_drained() -> None:
+    far = HeldWrites()
+    outbox: Outbox[str] = Outbox("registry", far.write, lambda _: None, independent=True)
+    task = await run_with(outbox)
+    outbox.put("m", "m0")
+    await far.next_one()
+    drained = asyncio.create_task(outbox.drained(10))
+    await asyncio.sleep(0)
+    outbox.put("m", "m1", rest_s=60)
+    far.go.set()
+    await far.next_one()
+    far.go.set()
+    assert await drained
+    assert far.written == ["m0", "m1"]
+    outbox.put("m", "m2", rest_s=60)
+    await asyncio.sleep(0.05)
+    assert not far.begun.is_set(), "from then on they rest again"
     await stop(task)
 
 

@@ -125,7 +125,8 @@ def test_the_process_says_what_the_function_says(versions: Versions) -> None:
     tried(spec_of(versions, 1, None))
     (verdict,) = run(spec_of(versions))
     assert (verdict.ok, verdict.batchable) == (True, True), verdict
-    assert 0 < verdict.rss_bytes < 512 * MIB
+    # Without what ONNX Runtime takes for itself, which is 8 MiB and was there before: its loader has rehearsed.
+    assert verdict.rss_bytes < 4 * MIB
 
 
 def of_a_hundred_gigabytes() -> bytes:

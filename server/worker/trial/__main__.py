@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from types import FrameType
 from typing import Final
 
@@ -36,7 +37,10 @@ def main(asker: int) -> int:
         from server.worker.trial.child import try_in_child
         from server.worker.trial.rehearsal import rehearse
 
-        rehearse()
+        try:
+            rehearse()
+        except Exception:  # noqa: BLE001  # a child that can't do without it will say so, with a verdict
+            traceback.print_exc()
     trim_memory()  # what imports left over: a child that took it would be weighed too light
 
     signal.signal(signal.SIGTERM, _end)
