@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
@@ -62,8 +63,9 @@ class Outbox(Generic[Item]):
         self._calls = SlowCalls(f"roost-{name}")
         self._items: dict[Hashable, Item] = {}
         self._delays: dict[Hashable, _Delay] = {}  # of keys whose last try failed
-        self._due_s: dict[Hashable, float] = {}  # by the loop's clock: until then what waits may rest
+        self._due_s: dict[Hashable, float] = {}  # until then what waits may rest
         self._draining = False
+        self._writing: Hashable = None  # the key whose item is being written
         self._arrived = asyncio.Event()
         self._emptied = asyncio.Event()
         self._emptied.set()
@@ -84,7 +86,7 @@ class Outbox(Generic[Item]):
         rest_s: it need not be written before, so that newer ones may replace it; for independent keys only.
         """
         assert self._independent or not rest_s, "items in order would wait behind this one"
-        due_s = asyncio.get_running_loop().time() + (0.0 if self._draining else rest_s)
+        due_s = time.monotonic() + (0.0 if self._draining else rest_s)
         self._due_s[key] = min(due_s, self._due_s.get(key, due_s))
         self._items[key] = item
         self._emptied.clear()
@@ -103,12 +105,15 @@ class Outbox(Generic[Item]):
                 await self._rest(wait_s)
                 continue
             item, due_s = self._items[key], self._due_s.pop(key)
+            self._writing = key
             try:
                 await self._calls.call(lambda item=item: self._write(item))  # type: ignore[misc]
             except Exception as error:  # noqa: BLE001  # whatever it is: it is shown, and tried again
                 self._due_s[key] = min(due_s, self._due_s.get(key, due_s))  # what replaced it says the same, and more
                 self._fails(key, error)
                 continue
+            finally:
+                self._writing = None
             if self._items[key] is item:
                 del self._items[key]
                 self._due_s.pop(key, None)
@@ -118,7 +123,7 @@ class Outbox(Generic[Item]):
 
     def _next(self) -> tuple[Hashable, float]:
         """What is to be written next, and for how long it must wait yet."""
-        now_s = asyncio.get_running_loop().time()
+        now_s = time.monotonic()
         keys = self._items if self._independent else (next(iter(self._items)),)
         waits = {key: self._wait_s(key, now_s) for key in keys}
         key = min(waits, key=waits.__getitem__)
@@ -160,7 +165,7 @@ class Outbox(Generic[Item]):
         reason = " ".join(f"{error}".split())[:REASON_MAX] or type(error).__name__
         before = self._delays.get(key)
         wait_s = min(max(FIRST_WAIT_S, 2 * before.wait_s if before else 0.0), self._longest_wait_s)
-        due_s = asyncio.get_running_loop().time() + wait_s * self._random.uniform(0.5, 1.0)
+        due_s = time.monotonic() + wait_s * self._random.uniform(0.5, 1.0)
         self._delays[key] = _Delay(wait_s, due_s, reason)
         if self._failure is None:
             fields = {"reason": reason, "pending": self.pending}
