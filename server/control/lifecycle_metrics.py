@@ -117,7 +117,9 @@ def _written(driver: Driver) -> Iterator[Metric]:
     held.add_metric([], int(bool(driver.keeper.hold)))
     yield held
     pending = GaugeMetricFamily(
-        "roost_pending_writes", "What is decided and not written yet, by where it goes", labels=["to"]
+        "roost_pending_writes",
+        "What is decided and not written yet, by where it goes. For a second after a decision that is as it should be",
+        labels=["to"],
     )
     for to, box in driver.boxes.items():
         pending.add_metric([to], box.pending)
