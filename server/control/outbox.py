@@ -63,9 +63,8 @@ class Outbox(Generic[Item]):
         self._calls = SlowCalls(f"roost-{name}")
         self._items: dict[Hashable, Item] = {}
         self._delays: dict[Hashable, _Delay] = {}  # of keys whose last try failed
-        self._due_s: dict[Hashable, float] = {}  # until then what waits may rest
+        self._due_s: dict[Hashable, float] = {}  # until then what waits may rest; not of what is being written
         self._draining = False
-        self._writing: Hashable = None  # the key whose item is being written
         self._arrived = asyncio.Event()
         self._emptied = asyncio.Event()
         self._emptied.set()
@@ -105,15 +104,12 @@ class Outbox(Generic[Item]):
                 await self._rest(wait_s)
                 continue
             item, due_s = self._items[key], self._due_s.pop(key)
-            self._writing = key
             try:
                 await self._calls.call(lambda item=item: self._write(item))  # type: ignore[misc]
             except Exception as error:  # noqa: BLE001  # whatever it is: it is shown, and tried again
                 self._due_s[key] = min(due_s, self._due_s.get(key, due_s))  # what replaced it says the same, and more
                 self._fails(key, error)
                 continue
-            finally:
-                self._writing = None
             if self._items[key] is item:
                 del self._items[key]
                 self._due_s.pop(key, None)

@@ -286,7 +286,8 @@ async def test_a_journal_that_was_cut_off_is_found_by_the_registrys_anchor(
         assert "Put the whole file back" in driver.alerts["journal"]
         assert held(server) == 1
         assert "plans" in driver.alerts
-        await server.until(lambda: driver.keeper.box._writing is None)  # what was begun before it was found out
+        box = driver.keeper.box
+        await server.until(lambda: box._items.keys() == box._due_s.keys())  # what was begun before it was found out
         short = world.journal.read_bytes()
         await server.stub.Release(pb.ReleaseRequest(operation=operation(), digest=STRANGER, model=NAME))
         await noted(server)

@@ -197,12 +197,17 @@ class HeldWrites:
         self.begun.clear()
 
 
-async def test_what_comes_while_an_urgent_item_is_written_rests_and_does_not_where_that_fails() -> None:
-    far = HeldWrites()
+async def writing_m0(far: HeldWrites) -> tuple[Outbox[str], asyncio.Task[None]]:
     outbox: Outbox[str] = Outbox("registry", far.write, lambda _: None, independent=True)
     task = await run_with(outbox)
     outbox.put("m", "m0")
     await far.next_one()
+    return outbox, task
+
+
+async def test_what_comes_while_an_urgent_item_is_written_rests_and_does_not_where_that_fails() -> None:
+    far = HeldWrites()
+    outbox, task = await writing_m0(far)
     outbox.put("m", "m1", rest_s=60)
     far.go.set()
     await until(lambda: far.written == ["m0"])
@@ -222,10 +227,7 @@ async def test_what_comes_while_an_urgent_item_is_written_rests_and_does_not_whe
 
 async def test_what_is_urgent_stays_so_behind_a_write_whatever_comes_after_it() -> None:
     far = HeldWrites()
-    outbox: Outbox[str] = Outbox("registry", far.write, lambda _: None, independent=True)
-    task = await run_with(outbox)
-    outbox.put("m", "m0")
-    await far.next_one()
+    outbox, task = await writing_m0(far)
     outbox.put("m", "urgent")
     outbox.put("m", "a note, and what was urgent", rest_s=60)
     far.go.set()
@@ -237,10 +239,7 @@ async def test_what_is_urgent_stays_so_behind_a_write_whatever_comes_after_it() 
 
 async def test_nothing_rests_that_comes_while_all_is_drained() -> None:
     far = HeldWrites()
-    outbox: Outbox[str] = Outbox("registry", far.write, lambda _: None, independent=True)
-    task = await run_with(outbox)
-    outbox.put("m", "m0")
-    await far.next_one()
+    outbox, task = await writing_m0(far)
     drained = asyncio.create_task(outbox.drained(10))
     await asyncio.sleep(0)
     outbox.put("m", "m1", rest_s=60)

@@ -17,7 +17,7 @@ import pytest
 from registry_client.cache import BundleCache
 from registry_client.errors import ArtifactError, BadDocument, NotInRegistry, RegistryRefused, VerificationFailed
 from registry_client.folder import INDEX_BYTES_MAX, FolderRegistry
-from registry_client.registry import TAG_CHARACTERS_MAX, parse_target
+from registry_client.registry import TAG_CHARACTERS_MAX
 from registry_client.verify import VerifiedBundle, read_verified
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -382,20 +382,6 @@ def test_a_source_whose_files_are_not_its_manifests_is_refused_and_nothing_is_ke
 def test_a_cache_key_that_is_no_digest_is_refused(cache):
     with pytest.raises(BadDocument, match="64 lower-case hex digits"):
         cache.get("../../etc")
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("churn", ("churn", None)), ("churn@stable", ("churn", "@stable")), ("churn:12", ("churn", 12))],
-)
-def test_a_target_is_read_as_people_write_it(text, expected):
-    assert parse_target(text) == expected
-
-
-@pytest.mark.parametrize("text", ["", "@stable", "churn@", "churn:", "churn:0", "churn:v1", "churn:1@a", "../x", "a b"])
-def test_a_target_that_is_none_is_refused(text):
-    with pytest.raises(BadDocument):
-        parse_target(text)
 
 
 def flip_a_bit(path: Path) -> None:
