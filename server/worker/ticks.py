@@ -1,11 +1,12 @@
 """Ticks: while others want a worker's core, the system decides a thousand times a second who gets it.
 
-Used by the engine. A worker's loop sleeps only when there is nothing to read. On a busy machine that is never, so that
-nobody wakes it up, and whoever gets the core in its stead, however nice, keeps it until the clock's next tick: 4 ms
-where Linux counts 250 of them a second, which alone was more than a quiet p99. A thread that wakes up on the same core
-makes the system look; the loop, whose slice is short, goes on then.
-Always: nobody ticks for a loop that sleeps at times, since it interrupts others by itself, nor where it got its core
-whenever it wanted. A tick takes 15 to 20 us in a virtual machine, two or three hundredths of the core in all.
+Used by the engine. A worker's loop that never sleeps is woken up by nobody: whoever gets the core in its stead, however
+nice, keeps it until the clock's next tick, 4 ms where Linux counts 250 of them a second, which alone was more than a
+quiet p99. One that sleeps at times interrupts others as it wakes up, but not always: not where it ran just before,
+since Linux owes it nothing then (EEVDF, sched(7)); it waits as long, which doubled p99 beside a canary that hung.
+A thread that wakes up on the same core makes the system look again; the loop, whose slice is short, goes on then.
+Always: nobody ticks where a loop got its core whenever it wanted, nor for one that has next to nothing to do. A tick
+takes 15 to 20 us in a virtual machine, two or three hundredths of the core in all.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ log = logging.getLogger("roost.worker")
 
 PERIOD_US: Final = 1000
 WINDOW_NS: Final = 50_000_000
-BUSY_SHARE: Final = 0.5  # of a window, in which the loop ran or wanted to
+WANTED_SHARE: Final = 0.02  # of a window, in which the loop ran or wanted to: its calls wait when it does
 WAITED_SHARE: Final = 0.005  # of a window: others have the core at times
 HOLD_NS: Final = 10_000_000_000  # who shares a core comes again; whether the loop waits without ticks tells
 JOIN_S: Final = 1.0
@@ -65,7 +66,7 @@ class Ticks:
     def look(self, now_ns: int) -> None:
         """On the loop's thread, about once in WINDOW_NS; what comes sooner does nothing.
 
-        Begins where the loop was busy and waited for its core since the last look, ends HOLD_NS later.
+        Begins where the loop had work and waited for its core since the last look, ends HOLD_NS later.
         """
         window_ns = now_ns - self._looked_ns
         if window_ns < WINDOW_NS or not self._needed:
@@ -77,7 +78,7 @@ class Ticks:
                 self._end()
             else:
                 self._follow_loop()
-        elif _is_busy_and_waits(before, now, window_ns):
+        elif _works_and_waits(before, now, window_ns):
             self._until_ns = now_ns + HOLD_NS
             self._begin()
 
@@ -126,9 +127,9 @@ class Ticks:
             tick(self._going_on, PERIOD_US)
 
 
-def _is_busy_and_waits(before: ThreadTime | None, now: ThreadTime | None, window_ns: int) -> bool:
+def _works_and_waits(before: ThreadTime | None, now: ThreadTime | None, window_ns: int) -> bool:
     """False where nobody tells."""
     if before is None or now is None:
         return False
     ran_ns, waited_ns = now.ran_ns - before.ran_ns, now.waited_ns - before.waited_ns
-    return ran_ns + waited_ns >= BUSY_SHARE * window_ns and waited_ns >= WAITED_SHARE * window_ns
+    return ran_ns + waited_ns >= WANTED_SHARE * window_ns and waited_ns >= WAITED_SHARE * window_ns
