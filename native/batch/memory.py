@@ -168,9 +168,8 @@ class BatchMemory:
 
     def busy(self, seat: int) -> bool:
         """True while rows of the place wait or run, also where another model runs them."""
-        return any(int(self.arenas[arena]["state"]) != ARENA_FREE for arena in self._arenas_of[seat]) or any(
-            int(entry["runs_as"]) == seat and int(entry["state"]) != ARENA_FREE for entry in self.arenas
-        )
+        taken = self.arenas["state"] != ARENA_FREE
+        return bool(taken[self._arenas_of[seat]].any() or taken[self.arenas["runs_as"] == seat].any())
 
     def set_ready(self, seat: int, generation: int) -> None:
         """This very artifact can answer here from now on; generation 0: none can. Routes are looked at again."""

@@ -91,6 +91,9 @@ class Seat:
     version: str
 
 
+NEVER_FILLED: Final = tuple(Seat(index, 0, False, 0, "", "") for index in range(SEATS_MAX))
+
+
 class SeatTable:
     """All seats of the plane. `fill` and `vacate` are the writer's, one at a time."""
 
@@ -114,9 +117,13 @@ class SeatTable:
             sequence = _copy_seats(self._routing, out)
             if sequence >= 0:
                 break
-        seats = tuple(_seat(index, record) for index, record in enumerate(out.reshape(SEATS_MAX, SEAT_WORDS)))
-        self._known = sequence, seats
-        return seats
+        records = out.reshape(SEATS_MAX, SEAT_WORDS)
+        taken = np.flatnonzero(records[:, SEAT_GENERATION])  # few are: the others cost a worker's loop no time
+        seats = list(NEVER_FILLED)
+        for index in taken.tolist():
+            seats[index] = _seat(index, records[index])
+        self._known = sequence, tuple(seats)
+        return self._known[1]
 
     def fill(self, index: int, model: int, version: str, digest: str) -> Seat:
         """Gives the seat to an artifact, under a new generation; workers load it. Returns what was written."""
@@ -218,7 +225,7 @@ def _checksum(record: Words) -> int:
 
 def _seat(index: int, record: Words) -> Seat:
     generation = int(record[SEAT_GENERATION])
-    if generation == 0 or int(record[SEAT_CHECKSUM]) != _checksum(record):
+    if int(record[SEAT_CHECKSUM]) != _checksum(record):
         return Seat(index, generation, False, 0, "", "")
     digest = record[SEAT_DIGEST : SEAT_DIGEST + DIGEST_WORDS].tobytes().hex()
     version = record[SEAT_VERSION : SEAT_VERSION + SEAT_VERSION_BYTES // 8].tobytes().split(b"\0")[0].decode()

@@ -119,8 +119,7 @@ class BatchLoop:
         self._models[seat] = model
 
     def remove(self, seat: int) -> None:
-        """Nothing of this seat is under way, and nothing will come."""
-        self._place(seat).bindings.close()
+        """Nothing of this seat is under way, and nothing will come. Its bindings go as its session is closed."""
         self._places[seat] = None
         del self._models[seat]
 

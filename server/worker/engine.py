@@ -119,7 +119,10 @@ class Engine:
         sort_ready(self.memory.words)
 
     def take_out(self, seat: int, model: ServedModel) -> bool:
-        """Makes a seat vacant and frees its model's session; False, and nothing happens, while it has work."""
+        """Makes a seat vacant; False, and nothing happens, while it has work.
+
+        The model's session is the caller's to close, off the loop: that takes a millisecond or more.
+        """
         if self.memory.busy(seat) or model.running or self._alone.busy(seat):
             return False
         kernel_ok = self.memory.directory.kernel_ok(seat)
