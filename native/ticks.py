@@ -16,10 +16,13 @@ PERIOD_US_MAX = 999_999  # usleep(3) need not take more
 _usleep = types.ExternalFunction("usleep", types.int32(types.uint32))
 
 
-@njit("void(int64[::1], int64)", nogil=True, cache=True, error_model="numpy")
-def tick(going_on: Words, period_us: int) -> None:
-    """Wakes up every `period_us` until going_on[0] is 0. At once where there is none, or for a period out of range."""
-    if going_on.size == 0 or period_us <= 0 or period_us > PERIOD_US_MAX:
+@njit("void(int64[::1])", nogil=True, cache=True, error_model="numpy")
+def tick(period_us: Words) -> None:
+    """Wakes up every period_us[0], which may change meanwhile, until that is 0 or out of range. At once without one."""
+    if period_us.size == 0:
         return
-    while load_acquire(going_on, 0) != 0:
-        _usleep(types.uint32(period_us))
+    while True:
+        us = load_acquire(period_us, 0)
+        if us <= 0 or us > PERIOD_US_MAX:
+            return
+        _usleep(types.uint32(us))

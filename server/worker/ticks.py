@@ -6,7 +6,7 @@ quiet p99. One that sleeps at times interrupts others as it wakes up, but not al
 since Linux owes it nothing then (EEVDF, sched(7)); it waits as long, which doubled p99 beside a canary that hung.
 A thread that wakes up on the same core makes the system look again; the loop, whose slice is short, goes on then.
 Always: nobody ticks where a loop got its core whenever it wanted, nor for one that has next to nothing to do. A tick
-takes 15 to 20 us in a virtual machine, two or three hundredths of the core in all.
+takes 15 to 20 us in a virtual machine, two to five hundredths of the core in all.
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ import numpy as np
 from native.plane.seqlock import word_release
 from native.ticks import tick
 from server.scheduling import URGENT_SLICE_NS, schedule_thread
-from server.worker.strain import ThreadClock, ThreadTime
+from server.worker.strain import ThreadClock
 
 log = logging.getLogger("roost.worker")
 
 PERIOD_US: Final = 1000
+# For a loop that rests at times: its p99 is short enough for a millisecond to show, and it has the core to spare.
+RESTING_PERIOD_US: Final = 400
+RESTING_SHARE: Final = 0.25  # of a window at least, in which such a loop neither ran nor wanted to
 WINDOW_NS: Final = 50_000_000
 WANTED_SHARE: Final = 0.02  # of a window, in which the loop ran or wanted to: its calls wait when it does
 WAITED_SHARE: Final = 0.005  # of a window: others have the core at times
@@ -50,7 +53,7 @@ class Ticks:
     def __init__(self, now_ns: int, clock: ThreadClock | None = None) -> None:
         self._clock = clock or ThreadClock(threading.get_native_id())
         self._core_now = getattr(ctypes.CDLL(None), "sched_getcpu", None)
-        self._going_on = np.zeros(1, dtype=np.int64)
+        self._period_us = np.zeros(1, dtype=np.int64)
         self._wanted = threading.Event()
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -61,7 +64,12 @@ class Ticks:
 
     @property
     def ticking(self) -> bool:
-        return bool(self._going_on[0])
+        return self.period_us > 0
+
+    @property
+    def period_us(self) -> int:
+        """0 where nobody ticks."""
+        return int(self._period_us[0])
 
     def look(self, now_ns: int) -> None:
         """On the loop's thread, about once in WINDOW_NS; what comes sooner does nothing.
@@ -73,14 +81,21 @@ class Ticks:
             return
         now, before = self._clock.read(), self._before
         self._looked_ns, self._before = now_ns, now
+        if before is None or now is None:  # nobody tells
+            wanted_ns = waited_ns = 0
+        else:
+            waited_ns = now.waited_ns - before.waited_ns
+            wanted_ns = waited_ns + now.ran_ns - before.ran_ns
+        rests = wanted_ns < (1 - RESTING_SHARE) * window_ns
+        period_us = RESTING_PERIOD_US if rests else PERIOD_US
         if self.ticking:
             if now_ns >= self._until_ns:
                 self._end()
             else:
-                self._follow_loop()
-        elif _works_and_waits(before, now, window_ns):
+                self._go_on(period_us)
+        elif wanted_ns >= WANTED_SHARE * window_ns and waited_ns >= WAITED_SHARE * window_ns:
             self._until_ns = now_ns + HOLD_NS
-            self._begin()
+            self._begin(period_us)
 
     def close(self) -> None:
         """Ends the thread, where there is one, and waits for that: a period at most."""
@@ -91,7 +106,7 @@ class Ticks:
             self._thread.join(JOIN_S)
         self._clock.close()
 
-    def _begin(self) -> None:
+    def _begin(self, period_us: int) -> None:
         if self._thread is None or not self._thread.is_alive():
             thread = threading.Thread(target=self._tick, name="roost-ticks", daemon=True)
             try:
@@ -99,13 +114,16 @@ class Ticks:
             except RuntimeError:  # the system has no thread to give: it is asked again when it is needed again
                 return
             self._thread, self._core = thread, -1
-        self._follow_loop()
-        word_release(self._going_on, 0, 1)
+        self._go_on(period_us)
         self._wanted.set()
+
+    def _go_on(self, period_us: int) -> None:
+        self._follow_loop()
+        word_release(self._period_us, 0, period_us)
 
     def _end(self) -> None:
         self._wanted.clear()  # first: a thread that comes back waits
-        word_release(self._going_on, 0, 0)
+        word_release(self._period_us, 0, 0)
 
     def _follow_loop(self) -> None:
         """To the core where the loop runs now: on another one it would make the system look at that."""
@@ -124,12 +142,4 @@ class Ticks:
         except Exception:  # it ticks all the same, perhaps for nothing
             log.exception("the thread that ticks could not be scheduled as it should be")
         while self._wanted.wait() and not self._closed:
-            tick(self._going_on, PERIOD_US)
-
-
-def _works_and_waits(before: ThreadTime | None, now: ThreadTime | None, window_ns: int) -> bool:
-    """False where nobody tells."""
-    if before is None or now is None:
-        return False
-    ran_ns, waited_ns = now.ran_ns - before.ran_ns, now.waited_ns - before.waited_ns
-    return ran_ns + waited_ns >= WANTED_SHARE * window_ns and waited_ns >= WAITED_SHARE * window_ns
+            tick(self._period_us)

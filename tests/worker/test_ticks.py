@@ -19,7 +19,16 @@ from native.plane.seqlock import word_release
 from native.ticks import PERIOD_US_MAX, tick
 from server.worker import ticks
 from server.worker.strain import ThreadTime
-from server.worker.ticks import HOLD_NS, WAITED_SHARE, WANTED_SHARE, WINDOW_NS, Ticks, looks_as_often_by_itself
+from server.worker.ticks import (
+    HOLD_NS,
+    PERIOD_US,
+    RESTING_PERIOD_US,
+    WAITED_SHARE,
+    WANTED_SHARE,
+    WINDOW_NS,
+    Ticks,
+    looks_as_often_by_itself,
+)
 from tests.worker.operated import OperatedWorker
 from tests.worker.test_scheduling import slices
 from tests.worker.test_strain import needs_schedstat
@@ -102,6 +111,14 @@ def test_a_loop_that_sleeps_at_times_is_ticked_for_unless_it_has_next_to_nothing
     assert waiting.passes(WINDOW_NS, waited_share, ran_share=1.1 * WANTED_SHARE - waited_share)
 
 
+def test_a_loop_that_rests_is_ticked_for_more_often(waiting: Waiting) -> None:
+    for ran_share, period_us in ((0.9, PERIOD_US), (0.2, RESTING_PERIOD_US), (0.9, PERIOD_US)):
+        assert waiting.passes(WINDOW_NS, 0.1, ran_share=ran_share)
+        assert waiting.ticks.period_us == period_us
+    waiting.passes(HOLD_NS, 0.0)
+    assert waiting.ticks.period_us == 0
+
+
 def test_less_than_a_window_says_nothing(waiting: Waiting) -> None:
     assert not waiting.passes(WINDOW_NS - 1, 1.0)
     assert waiting.passes(1, 0.0), "what came before counts once the window is over"
@@ -181,19 +198,17 @@ def test_a_system_without_threads_to_give_is_asked_again(waiting: Waiting, monke
     assert waiting.passes(WINDOW_NS, 1.0)
 
 
-def ticking_apart(going_on: np.ndarray, period_us: int) -> threading.Thread:
+def ticking_apart(period_us: np.ndarray) -> threading.Thread:
     """In a thread: one that goes on for ever holds up nobody's end."""
-    thread = threading.Thread(target=tick, args=(going_on, period_us), daemon=True)
+    thread = threading.Thread(target=tick, args=(period_us,), daemon=True)
     thread.start()
     return thread
 
 
-@pytest.mark.parametrize(
-    ("going_on", "period_us"), [([], 1000), ([1], 0), ([1], -1), ([1], PERIOD_US_MAX + 1), ([1], 1 << 32), ([0], 1000)]
-)
-def test_what_can_not_be_ticked_is_left_at_once(going_on: list[int], period_us: int) -> None:
-    words = np.array(going_on, dtype=np.int64)
-    thread = ticking_apart(words, period_us)
+@pytest.mark.parametrize("period_us", [[], [0], [-1], [PERIOD_US_MAX + 1], [1 << 32]])
+def test_what_can_not_be_ticked_is_left_at_once(period_us: list[int]) -> None:
+    words = np.array(period_us, dtype=np.int64)
+    thread = ticking_apart(words)
     thread.join(10)
     try:
         assert not thread.is_alive()
@@ -201,13 +216,16 @@ def test_what_can_not_be_ticked_is_left_at_once(going_on: list[int], period_us: 
         words[:] = 0
 
 
-def test_it_ticks_until_it_is_told(waiting: Waiting) -> None:
-    going_on = np.ones(1, dtype=np.int64)
-    thread = ticking_apart(going_on, 1000)
+def test_it_ticks_as_often_as_it_is_told_until_it_is_told_to_end() -> None:
+    period_us = np.full(1, 20_000, dtype=np.int64)
+    thread = ticking_apart(period_us)
     try:
+        assert switches_of(thread) <= 10
+        word_release(period_us, 0, 1000)
+        time.sleep(0.02)
         assert switches_of(thread) > 20
     finally:
-        word_release(going_on, 0, 0)
+        word_release(period_us, 0, 0)
     thread.join(10)
     assert not thread.is_alive()
 
