@@ -1,7 +1,8 @@
 """Route tables: who answers for each model, as control decides it and workers follow it.
 
 Read-copy-update: a table is written whole, then one store of EPOCH makes it the current one; a weight flip or a
-rollback is that store. Used by control and parent through `RouteTables`, by workers through `copy_routes`.
+rollback is that store. Used by control and parent through `RouteTables`, by workers through `copy_routes` on the hot
+path, and through `RouteTables` for what they load.
 Always: a reader gets a table that was current at some moment during its call, or is told that it got none.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numba import njit
@@ -52,7 +54,11 @@ from native.plane.routing import (
     TABLES,
     TABLES_COUNT,
 )
+from native.plane.seqlock import word_acquire
 
+# What a table holds where a model has no route.
+NO_ROUTE: Final[Words] = np.zeros(ROUTE_WORDS, dtype=np.int64)
+NO_ROUTE[[ROUTE_STABLE, ROUTE_CANARY, ROUTE_SHADOW, ROUTE_LAST_SAFE]] = NO_SEAT
 TRIES = 64
 NO_TABLE = -1
 CHECKSUM_FACTOR = 0x9E3779B97F4A7C15 - (1 << 64)  # 2^64 over the golden ratio, as int64
@@ -148,20 +154,34 @@ class Route:
         return tuple(ref for ref in (self.stable, self.canary, self.shadow, self.last_safe) if ref is not None)
 
 
+NO_ROUTES: Final = (Route(),) * MODELS_MAX
+
+
 class RouteTables:
     """The plane's route tables. One writer at a time: control, or the parent before anything is started."""
 
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
         self._table: Words = np.zeros(TABLE_WORDS, dtype=np.int64)
+        self._known: tuple[int, tuple[Route, ...]] = 0, NO_ROUTES
 
     def current(self) -> tuple[int, tuple[Route, ...]]:
-        """The current epoch, 0 before the first, and the route of each model."""
+        """The current epoch, 0 before the first, and the route of each model.
+
+        Those known before, with their epoch, where control was writing all the time: look again.
+        """
+        if word_acquire(self._plane.routing, EPOCH) == self._known[0]:
+            return self._known
         table: Words = np.zeros(TABLE_WORDS, dtype=np.int64)
         epoch = copy_routes(self._plane.routing, table)
-        assert epoch != NO_TABLE, "only the writer asks, and it is not writing"
-        records = table[TABLE_ROUTES:].reshape(MODELS_MAX, ROUTE_WORDS)
-        return epoch, tuple(_read_route(record) for record in records)
+        if epoch != NO_TABLE:
+            records = table[TABLE_ROUTES:].reshape(MODELS_MAX, ROUTE_WORDS)
+            routes = list(NO_ROUTES)
+            # Few models have a route: the others cost a worker's loop no time.
+            for index in np.flatnonzero((records != NO_ROUTE).any(axis=1)).tolist():
+                routes[index] = _read_route(records[index])
+            self._known = epoch, tuple(routes)
+        return self._known
 
     def publish(self, routes: Sequence[Route], *, urgent: bool = False) -> int:
         """Makes these the routes of models 0, 1, ... and returns the new epoch. Models without one have no seats.
@@ -174,8 +194,9 @@ class RouteTables:
         if not urgent and not self.seen_by_all(epoch - TABLES_COUNT + 1):
             raise RingFull(f"routes: a worker has not seen epoch {epoch - TABLES_COUNT + 1} yet, got to write {epoch}")
         records = self._table[TABLE_ROUTES:].reshape(MODELS_MAX, ROUTE_WORDS)
-        for index in range(MODELS_MAX):
-            _write_route(records[index], routes[index] if index < len(routes) else Route())
+        records[:] = NO_ROUTE
+        for record, route in zip(records, routes, strict=False):
+            _write_route(record, route)
         store_routes(self._plane.routing, self._table)
         return epoch
 

@@ -13,6 +13,7 @@ in an input block of `input_block_bytes`, outputs likewise in an output block; c
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -106,7 +107,7 @@ class WireTensor:
 
     @property
     def row_elements(self) -> int:
-        return int(np.prod(self.shape[1:], dtype=object))
+        return math.prod(self.shape[1:])
 
     @property
     def row_bytes(self) -> int:
