@@ -18,7 +18,10 @@ _usleep = types.ExternalFunction("usleep", types.int32(types.uint32))
 
 @njit("void(int64[::1])", nogil=True, cache=True, error_model="numpy")
 def tick(period_us: Words) -> None:
-    """Wakes up every period_us[0], which may change meanwhile, until that is 0 or out of range. At once without one."""
+    """Wakes up every period_us[0], which may change meanwhile, until that is 0 or out of range.
+
+    Returns at once where there is no such word.
+    """
     if period_us.size == 0:
         return
     while True:

@@ -59,6 +59,7 @@ from native.plane.seqlock import word_acquire
 # What a table holds where a model has no route.
 NO_ROUTE: Final[Words] = np.zeros(ROUTE_WORDS, dtype=np.int64)
 NO_ROUTE[[ROUTE_STABLE, ROUTE_CANARY, ROUTE_SHADOW, ROUTE_LAST_SAFE]] = NO_SEAT
+NO_ROUTE.setflags(write=False)
 TRIES = 64
 NO_TABLE = -1
 CHECKSUM_FACTOR = 0x9E3779B97F4A7C15 - (1 << 64)  # 2^64 over the golden ratio, as int64
@@ -157,8 +158,15 @@ class Route:
 NO_ROUTES: Final = (Route(),) * MODELS_MAX
 
 
+class NoTable(RuntimeError):
+    """Control was writing all the time, or left a table that is not whole. Look again; act on nothing meanwhile."""
+
+
 class RouteTables:
-    """The plane's route tables. One writer at a time: control, or the parent before anything is started."""
+    """The plane's route tables. One writer at a time: control, or the parent before anything is started.
+
+    What was read is known by its epoch, which only grows: two writers at once could give one epoch to two tables.
+    """
 
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
@@ -166,21 +174,19 @@ class RouteTables:
         self._known: tuple[int, tuple[Route, ...]] = 0, NO_ROUTES
 
     def current(self) -> tuple[int, tuple[Route, ...]]:
-        """The current epoch, 0 before the first, and the route of each model.
-
-        Those known before, with their epoch, where control was writing all the time: look again.
-        """
+        """The current epoch, 0 before the first, and the route of each model. Raises NoTable."""
         if word_acquire(self._plane.routing, EPOCH) == self._known[0]:
             return self._known
         table: Words = np.zeros(TABLE_WORDS, dtype=np.int64)
         epoch = copy_routes(self._plane.routing, table)
-        if epoch != NO_TABLE:
-            records = table[TABLE_ROUTES:].reshape(MODELS_MAX, ROUTE_WORDS)
-            routes = list(NO_ROUTES)
-            # Few models have a route: the others cost a worker's loop no time.
-            for index in np.flatnonzero((records != NO_ROUTE).any(axis=1)).tolist():
-                routes[index] = _read_route(records[index])
-            self._known = epoch, tuple(routes)
+        if epoch == NO_TABLE:
+            raise NoTable("routes: expected a whole table, got none in many tries. Control is writing: look again.")
+        records = table[TABLE_ROUTES:].reshape(MODELS_MAX, ROUTE_WORDS)
+        routes = list(NO_ROUTES)
+        # Few models have a route: the others cost a worker's loop no time.
+        for index in np.flatnonzero((records != NO_ROUTE).any(axis=1)).tolist():
+            routes[index] = _read_route(records[index])
+        self._known = epoch, tuple(routes)
         return self._known
 
     def publish(self, routes: Sequence[Route], *, urgent: bool = False) -> int:

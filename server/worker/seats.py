@@ -8,13 +8,14 @@ loaded; a model leaves only when no route here names it and nothing of it is und
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
 from dataclasses import dataclass
 
 from native.plane.layout import Plane
-from native.plane.routes import Route, RouteTables, SeatRef
+from native.plane.routes import NoTable, Route, RouteTables, SeatRef
 from native.plane.routing import (
     RUNNING_TRIAL,
     RUNNING_TRIAL_GENERATION,
@@ -131,13 +132,13 @@ class Seats:
         self._engine.follow()
         if self._busy:
             return
-        self._try_again()
-        sequence = self._wanted.sequence
-        if sequence == self._sequence:
-            return
-        # Looked at again until there is nothing left to do for it.
-        if not self._act(self._wanted.read(), self._routes.current()[1]):
-            self._sequence = sequence
+        # The next look gets them: nothing comes or goes by routes that are not known.
+        with contextlib.suppress(NoTable):
+            self._try_again()
+            sequence = self._wanted.sequence
+            # Looked at again until there is nothing left to do for it.
+            if sequence != self._sequence and not self._act(self._wanted.read(), self._routes.current()[1]):
+                self._sequence = sequence
 
     def _try_again(self) -> None:
         """Stables that could not be loaded: their artifact may have been mended in the cache since."""

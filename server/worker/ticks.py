@@ -1,11 +1,11 @@
-"""Ticks: while others want a worker's core, the system decides a thousand times a second who gets it.
+"""Ticks: while others want a worker's core, the system decides a thousand times a second or more who gets it.
 
 Used by the engine. A worker's loop that never sleeps is woken up by nobody: whoever gets the core in its stead, however
 nice, keeps it until the clock's next tick, 4 ms where Linux counts 250 of them a second, which alone was more than a
 quiet p99. One that sleeps at times interrupts others as it wakes up, but not always: not where it ran just before,
 since Linux owes it nothing then (EEVDF, sched(7)); it waits as long, which doubled p99 beside a canary that hung.
 A thread that wakes up on the same core makes the system look again; the loop, whose slice is short, goes on then.
-Always: nobody ticks where a loop got its core whenever it wanted, nor for one that has next to nothing to do. A tick
+Always: nobody begins to tick where a loop got its core whenever it wanted, nor for one that has little to do. A tick
 takes 15 to 20 us in a virtual machine, two to five hundredths of the core in all.
 """
 
@@ -32,7 +32,7 @@ PERIOD_US: Final = 1000
 RESTING_PERIOD_US: Final = 400
 RESTING_SHARE: Final = 0.25  # of a window at least, in which such a loop neither ran nor wanted to
 WINDOW_NS: Final = 50_000_000
-WANTED_SHARE: Final = 0.02  # of a window, in which the loop ran or wanted to: its calls wait when it does
+WANTED_SHARE: Final = 0.05  # of a window, in which the loop ran or wanted to: as much as ticks cost
 WAITED_SHARE: Final = 0.005  # of a window: others have the core at times
 HOLD_NS: Final = 10_000_000_000  # who shares a core comes again; whether the loop waits without ticks tells
 JOIN_S: Final = 1.0
@@ -81,13 +81,13 @@ class Ticks:
             return
         now, before = self._clock.read(), self._before
         self._looked_ns, self._before = now_ns, now
-        if before is None or now is None:  # nobody tells
-            wanted_ns = waited_ns = 0
-        else:
+        waited_ns = wanted_ns = 0
+        period_us = self.period_us or PERIOD_US
+        if before is not None and now is not None:  # else nobody tells, and all stays as it is
             waited_ns = now.waited_ns - before.waited_ns
             wanted_ns = waited_ns + now.ran_ns - before.ran_ns
-        rests = wanted_ns < (1 - RESTING_SHARE) * window_ns
-        period_us = RESTING_PERIOD_US if rests else PERIOD_US
+            rests = wanted_ns < (1 - RESTING_SHARE) * window_ns
+            period_us = RESTING_PERIOD_US if rests else PERIOD_US
         if self.ticking:
             if now_ns >= self._until_ns:
                 self._end()

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from numba import njit
 
-from native.plane import routes
 from native.plane.layout import Plane, WorkerState
-from native.plane.routes import NO_TABLE, RingFull, Route, RouteTables, SeatRef, copy_routes, words_checksum
+from native.plane.routes import NO_TABLE, NoTable, RingFull, Route, RouteTables, SeatRef, copy_routes, words_checksum
 from native.plane.routing import (
     EPOCH,
     MODELS_MAX,
@@ -100,12 +99,12 @@ def test_what_is_published_is_what_is_current() -> None:
     assert all(route == Route() for route in tables.current()[1])
     route = Route(7, SeatRef(0, 3), SeatRef(31, 2), None, SeatRef(4, 9), 50_000, -(2**63), 12, True)
     assert tables.publish([Route(), route]) == 1
-    epoch, current = tables.current()
-    assert (epoch, current[0], current[1]) == (1, Route(), route)
+    epoch, routes = tables.current()
+    assert (epoch, routes[0], routes[1]) == (1, Route(), route)
     assert route.seats == (SeatRef(0, 3), SeatRef(31, 2), SeatRef(4, 9))
 
 
-def test_a_reader_sees_what_was_published_since_and_what_was_taken_back() -> None:
+def test_a_reader_sees_what_was_published_since_and_what_was_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
     plane = Plane.create(1)
     written, read = RouteTables(plane), RouteTables(plane)
     full = [Route(index + 1, SeatRef(index, 1)) for index in range(MODELS_MAX)]
@@ -113,19 +112,24 @@ def test_a_reader_sees_what_was_published_since_and_what_was_taken_back() -> Non
         epoch = written.publish(table)
         expected = *table, *[Route()] * (MODELS_MAX - len(table))
         assert read.current() == (epoch, expected)
-        assert read.current() == (epoch, expected), "known, and not read again"
+        with monkeypatch.context() as patched:
+            patched.delattr("native.plane.routes.copy_routes")
+            assert read.current() == (epoch, expected), "known, and not read again"
 
 
-def test_a_reader_that_is_overtaken_all_the_time_keeps_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_is_overtaken_all_the_time_is_told_that_it_got_none(monkeypatch: pytest.MonkeyPatch) -> None:
     plane = Plane.create(1)
     written, read = RouteTables(plane), RouteTables(plane)
     written.publish([Route(1, SeatRef(0, 1))])
-    known = read.current()
+    read.current()
     written.publish([Route(2, SeatRef(3, 1))])
     with monkeypatch.context() as patched:
-        patched.setattr(routes, "copy_routes", lambda *_: NO_TABLE)
-        assert read.current() == known
-    assert read.current() == (2, written.current()[1])
+        patched.setattr("native.plane.routes.copy_routes", lambda *_: NO_TABLE)
+        for reader in (read, RouteTables(plane)):
+            with pytest.raises(NoTable):
+                reader.current()
+    assert read.current() == written.current()
+    assert read.current()[1][0].revision == 2
 
 
 @pytest.mark.parametrize(

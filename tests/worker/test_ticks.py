@@ -1,4 +1,4 @@
-"""Ticks: a loop that waits gets its core back within a millisecond; nobody ticks where nobody else wants it."""
+"""Ticks: a loop that waits gets its core back within a millisecond or so; nobody ticks where nobody else wants it."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from server.worker.ticks import (
     HOLD_NS,
     PERIOD_US,
     RESTING_PERIOD_US,
+    RESTING_SHARE,
     WAITED_SHARE,
     WANTED_SHARE,
     WINDOW_NS,
@@ -36,6 +37,7 @@ from tests.worker.test_strain import needs_schedstat
 ROOT = Path(__file__).resolve().parents[2]
 CORE = min(os.sched_getaffinity(0))
 RESTS_US = 400
+WAITS_MS_MIN = 30.0  # of the 3,000 that LOOP looks at
 # A loop that never sleeps, or rests each time it has run for 300 us. Tells how long it was without a core in all, for
 # two milliseconds or more at a time, in ms.
 LOOP = """
@@ -112,8 +114,10 @@ def test_a_loop_that_sleeps_at_times_is_ticked_for_unless_it_has_next_to_nothing
 
 
 def test_a_loop_that_rests_is_ticked_for_more_often(waiting: Waiting) -> None:
-    for ran_share, period_us in ((0.9, PERIOD_US), (0.2, RESTING_PERIOD_US), (0.9, PERIOD_US)):
-        assert waiting.passes(WINDOW_NS, 0.1, ran_share=ran_share)
+    assert RESTING_PERIOD_US < PERIOD_US
+    busy, resting = 1.01 - RESTING_SHARE, 0.99 - RESTING_SHARE
+    for wanted_share, period_us in ((busy, PERIOD_US), (resting, RESTING_PERIOD_US), (busy, PERIOD_US)):
+        assert waiting.passes(WINDOW_NS, 0.1, ran_share=wanted_share - 0.1)
         assert waiting.ticks.period_us == period_us
     waiting.passes(HOLD_NS, 0.0)
     assert waiting.ticks.period_us == 0
@@ -131,6 +135,10 @@ def test_where_nobody_tells_nobody_ticks(waiting: Waiting, monkeypatch: pytest.M
         assert not waiting.passes(WINDOW_NS, 1.0)
     assert not waiting.passes(WINDOW_NS, 1.0), "since when is not known"
     assert waiting.passes(WINDOW_NS, 1.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(waiting, "read", lambda: None)
+        assert waiting.passes(WINDOW_NS, 1.0)
+        assert waiting.ticks.period_us == PERIOD_US, "it stays as it is"
 
 
 def test_where_the_system_looks_as_often_by_itself_nobody_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,6 +270,8 @@ def test_a_loop_that_rests_at_times_gets_its_core_back_sooner() -> None:
     if looks_as_often_by_itself():
         pytest.skip("this system looks often enough by itself")
     with_ticks, without = (without_a_core_ms(looks, CORE, niceness=0, rests_us=RESTS_US) for looks in ("ticks", "none"))
+    if without < WAITS_MS_MIN:
+        pytest.skip("this system lets a loop that wakes up interrupt others always")
     assert with_ticks < 0.5 * without
 
 

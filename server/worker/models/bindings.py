@@ -1,8 +1,9 @@
 """Runs over a batch's own memory: inputs are read where they were gathered, outputs written where replies take them.
 
 Used by the batcher, once per batch. A binding names one arena and one number of rows; making one costs more than the
-run of a small model, so the recent ones are kept. Always: the arrays that a binding names live as long as the lane, and
-what a binding needs of ONNX Runtime lives as long as the binding, though the session be closed meanwhile.
+run of a small model, so the recent ones are kept. Always: the arrays that a binding names live as long as its model has
+its place in the lane, and nothing runs later; what a binding needs of ONNX Runtime lives as long as the binding, though
+the session be closed meanwhile.
 """
 
 from __future__ import annotations
