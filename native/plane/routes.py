@@ -180,7 +180,8 @@ class RouteTables:
         table: Words = np.zeros(TABLE_WORDS, dtype=np.int64)
         epoch = copy_routes(self._plane.routing, table)
         if epoch == NO_TABLE:
-            raise NoTable("routes: expected a whole table, got none in many tries. Control is writing: look again.")
+            text = f"routes: expected a whole table, got none in {TRIES} tries. Where that stays, restart the server."
+            raise NoTable(text)
         records = table[TABLE_ROUTES:].reshape(MODELS_MAX, ROUTE_WORDS)
         routes = list(NO_ROUTES)
         # Few models have a route: the others cost a worker's loop no time.

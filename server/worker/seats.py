@@ -8,7 +8,6 @@ loaded; a model leaves only when no route here names it and nothing of it is und
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import threading
 import time
@@ -132,13 +131,14 @@ class Seats:
         self._engine.follow()
         if self._busy:
             return
-        # The next look gets them: nothing comes or goes by routes that are not known.
-        with contextlib.suppress(NoTable):
+        try:
             self._try_again()
             sequence = self._wanted.sequence
             # Looked at again until there is nothing left to do for it.
             if sequence != self._sequence and not self._act(self._wanted.read(), self._routes.current()[1]):
                 self._sequence = sequence
+        except NoTable as error:  # nothing comes or goes by routes that are not known: the next look may get them
+            log.warning("%s", error)
 
     def _try_again(self) -> None:
         """Stables that could not be loaded: their artifact may have been mended in the cache since."""

@@ -17,6 +17,7 @@ from benchmarks.swaps.versions import Versions
 from native.plane.layout import WorkerState
 from native.plane.routes import Route
 from native.plane.routing import (
+    EPOCH,
     HUNG_GENERATION,
     HUNG_SEAT,
     PPM,
@@ -28,6 +29,7 @@ from native.plane.routing import (
 )
 from server.processes import EXIT_HUNG, EXIT_REFUSED
 from server.settings import ModelSettings, TrialSettings
+from server.worker.seats import LOOKS_BEFORE_LEAVING
 from tests.behaviour.messages import predict_request
 from tests.worker.bad_versions import alone, endless_alone
 from tests.worker.onnx_graphs import doubled, written
@@ -92,6 +94,21 @@ def test_a_seat_that_is_wanted_no_more_stays_as_long_as_a_route_names_it(
     assert worker.told.state(ref.seat) == (SEAT_STATE_READY, ref.generation)
     worker.route(FIRST)
     worker.until(lambda: worker.told.state(ref.seat)[0] == SEAT_STATE_EMPTY, "left")
+
+
+def test_nothing_leaves_by_routes_that_can_not_be_read_and_all_goes_on_once_they_can(
+    worker: OperatedWorker, channel: grpc.Channel
+) -> None:
+    ref = worker.load(2)
+    worker.route(ref)
+    worker.plane.routing[EPOCH] += 1  # of a table that nobody has written
+    worker.seats.vacate(ref.seat)
+    worker.until(lambda: worker.log.read_text().count("expected a whole table") > LOOKS_BEFORE_LEAVING + 1, "told so")
+    assert worker.told.state(ref.seat) == (SEAT_STATE_READY, ref.generation)
+    assert ask(channel) == ("2", 2.0)
+    worker.route(FIRST)
+    worker.until(lambda: worker.told.state(ref.seat)[0] == SEAT_STATE_EMPTY, "left")
+    assert ask(channel) == ("1", 1.0)
 
 
 def test_a_model_whose_rows_share_no_batch_leaves_too(worker: OperatedWorker) -> None:
