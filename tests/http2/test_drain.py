@@ -5,10 +5,12 @@ from __future__ import annotations
 import signal
 import struct
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from native.plane.layout import WorkerState
 from server.settings import Settings
 from tests.adversity.raw_peer import GOAWAY, RawPeer, call_headers, framed
 from tests.behaviour.messages import predict_request
@@ -44,3 +46,19 @@ def test_a_drain_answers_what_is_in_flight_and_says_goodbye_twice(lane_settings:
         assert struct.unpack(">II", first.payload[:8]) == (0x7FFFFFFF, 0)
         assert struct.unpack(">II", second.payload[:8]) == (crossing, 0)
         assert worker.process.wait(10) == 0
+
+
+def test_a_connection_accepted_as_the_drain_begins_is_answered_and_told_to_go(
+    scripted: Callable[..., WorkerProcess],
+) -> None:
+    worker = scripted("accepting_worker.py")
+    assert worker.process is not None
+    worker.process.send_signal(signal.SIGTERM)
+    until = time.monotonic() + 10
+    while worker.state is not WorkerState.DRAINING and time.monotonic() < until:
+        time.sleep(0.001)
+    with RawPeer(worker.port) as peer:
+        assert peer.ask(call("mlp", features=np.zeros((1, 32), np.float32))).status == 0
+        assert peer.is_closed()
+        assert len(peer.came(GOAWAY)) == 2
+    assert worker.process.wait(10) == 0

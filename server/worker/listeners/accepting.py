@@ -49,6 +49,11 @@ class Acceptor:
         self._listening.setblocking(False)
         self._loop.add_reader(self._listening, self._acceptable)
 
+    @property
+    def opening(self) -> bool:
+        """Whether a connection was accepted that has not been made yet, also after `stop`."""
+        return bool(self._pending)
+
     def stop(self) -> None:
         """Accepts no more, and closes this process's copy of the socket; other workers accept from theirs."""
         self._stopped = True

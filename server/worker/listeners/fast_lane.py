@@ -83,6 +83,7 @@ class FastLaneListener:
         self.only_connection = False
         self._tick_s = TICK_S
         self._ticking: asyncio.TimerHandle | None = None
+        self._draining = self._drained = False
         batches.answers = self
 
     async def start(self) -> None:
@@ -102,7 +103,11 @@ class FastLaneListener:
 
     # --- What connections tell -----------------------------------------------------------------------------------
     def opened(self, connection: FastConnection) -> None:
-        index = self._lane.open(time.monotonic_ns())
+        if self._drained:
+            connection.abort()
+            return
+        now_ns = time.monotonic_ns()
+        index = self._lane.open(now_ns)
         if index is None:
             self._lane.counters[CUTOFF_CONNECTIONS_MAX] += 1
             connection.abort()
@@ -110,6 +115,9 @@ class FastLaneListener:
         connection.index = index
         self._connections[index] = connection
         self.only_connection = self._lane.connection_count == 1
+        if self._draining:  # it was accepted just before
+            self.words[LANE_NOW_NS] = now_ns
+            session.go_away(self.words, index, session.GOAWAY_NOTICE)
         self.flush_soon()
 
     def turn(self) -> None:
@@ -200,6 +208,7 @@ class FastLaneListener:
     def begin_drain(self) -> None:
         """GOAWAY to all: no new connections; calls that are under way, or on the wire already, are answered."""
         self._acceptor.stop()
+        self._draining = True
         self.words[LANE_NOW_NS] = time.monotonic_ns()
         for connection in self._connections:
             if connection is not None:
@@ -211,8 +220,9 @@ class FastLaneListener:
 
     async def drain(self, grace_s: float) -> None:
         deadline_s = self._loop.time() + grace_s
-        while any(self._connections) and self._loop.time() < deadline_s:
+        while (self._acceptor.opening or any(self._connections)) and self._loop.time() < deadline_s:
             await asyncio.sleep(DRAIN_TICK_S)
+        self._drained = True
         for connection in self._connections:
             if connection is not None:
                 connection.abort()
