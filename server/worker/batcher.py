@@ -29,7 +29,7 @@ from native.batch.layout import (
 from native.batch.memory import BatchMemory
 from native.batch.seal import free_arena, next_arena, take_arena
 from native.http2.refusals import DEADLINE_PASSED, NO_TRAFFIC
-from native.lane.layout import LANE_NOW_NS, LANE_QUEUED_ROWS, LANE_SHADOWS, NO_CONNECTION
+from native.lane.layout import LANE_NOW_NS, LANE_QUEUED_ROWS, LANE_SHADOWS, LANE_TOUCHED_COUNT, NO_CONNECTION
 from native.plane.counters import BATCHES_INLINE, BATCHES_TRIAL
 from native.plane.routing import EVENT_ERROR, NO_SEAT, RUNNING_MAIN, RUNNING_MAIN_GENERATION, SEATS_MAX, STATES
 from native.route.layout import MAIN, TRIAL
@@ -55,7 +55,10 @@ NS_PER_US = 1000
 class Answers(Protocol):
     """Whoever brings rows through kernels, and takes their answers to connections."""
 
-    def answer_batch(self, arena: int) -> None: ...
+    def answer_batch(self, arena: int, *, hold: bool = False) -> None:
+        """hold: what it can is sent by the next `flush`, or with the next batch's answers."""
+
+    def flush(self) -> None: ...
 
     def fail(self, slot: int, error: StatusError) -> None: ...
 
@@ -66,7 +69,8 @@ class BatchLoop:
     """Runs the batches of all batchable models of a worker: stables on one side, canaries and shadows on the other.
 
     MAIN batches run on the loop or in the runner's thread, TRIAL batches in threads of their own, one at a time, so
-    that a canary that is slow, or never ends, holds nobody up but its own callers. See `sides` and `watchdog`.
+    that a canary that is slow, or never ends, holds nobody up but its own callers. See `sides`, `watchdog`, and
+    `brief_waits`: a canary that is known to be quick is answered in the same turn.
 
     memory: whose places are filled by `put`. publish: called once per batch, after its answers.
     """
@@ -103,6 +107,8 @@ class BatchLoop:
         self._models: dict[int, ServedModel] = {}
         self._threaded = ThreadedBatches(memory, self.sides, self._places, self._finish, self._tell, self.wake)
         self._busy = self._threaded.running  # by side
+        # Whether there are answers of this turn with which a canary's are to go.
+        self._held = False
         self._shadows = Shadows(memory, self.sides[TRIAL], self._models, self._busy, self._threaded.expected_ns)
 
     def attach(self, worker_routing: npt.NDArray[np.int64]) -> None:
@@ -163,6 +169,10 @@ class BatchLoop:
                 self._run_trial(arena)
         elif self._shadows.running and next_arena(self._words, TRIAL) != NO_ARENA:
             self._shadows.give_way()
+        if self._held:
+            self._held = False
+            if self.answers is not None and self._peek[LANE_TOUCHED_COUNT]:
+                self.answers.flush()
 
     def _run_main(self, arena: int) -> None:
         words = self._memory.arena_words
@@ -207,7 +217,19 @@ class BatchLoop:
         rows = self._take(arena, time.monotonic_ns(), cost_ns, wanted_rows, place)
         if rows == 0:
             return
-        self._threaded.start(arena, words[arena, ARENA_RUNS_AS], rows, self._bound(arena, seat, rows), TRIAL)
+        run_as = words[arena, ARENA_RUNS_AS]
+        wait_ns = self._threaded.wait_ns(run_as, rows)
+        self._threaded.start(arena, run_as, rows, self._bound(arena, seat, rows), TRIAL, wait_ns)
+
+    def _brief_trial_follows(self, where: int) -> bool:
+        """Whether the turn's next batch is a canary's, for which the loop stands still. where: this one ran."""
+        if where != BATCHES_INLINE or self._busy[TRIAL]:
+            return False
+        arena = next_arena(self._words, TRIAL)
+        if arena == NO_ARENA:
+            return False
+        words = self._memory.arena_words
+        return self._threaded.wait_ns(words[arena, ARENA_MODEL], words[arena, ARENA_ROWS]) > 0
 
     def _bound(self, arena: int, seat: int, rows: int) -> Run:
         """The run of a taken arena of this seat, by the seat that runs it now."""
@@ -255,7 +277,8 @@ class BatchLoop:
                 self._tell(arena, seat, where, {})
             else:
                 # The fast lane's every batch: nothing here but what it takes.
-                self.answers.answer_batch(arena)
+                self._held = self._peek[LANE_QUEUED_ROWS] > 0 and self._brief_trial_follows(where)
+                self.answers.answer_batch(arena, hold=self._held)
                 if self._peek[LANE_SHADOWS]:
                     self._offer_shadow(seat, arena, rows, where)
                 if counter is not None:

@@ -14,16 +14,82 @@ import threading
 import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from server.scheduling import USUAL_SLICE_NS, add_niceness, schedule_thread
 from server.worker.strain import NO_TIME, ThreadClock, ThreadTime
 
 T = TypeVar("T")
 Done = Callable[["asyncio.Future[T]"], object]
-_Job = tuple[Callable[[], Any], "asyncio.Future[Any]", "Done[Any] | None"]
 
 log = logging.getLogger("roost.worker")
+
+
+class _Job(Generic[T]):
+    """Work for a thread, and who is told of its end. awaited: the loop will `wait` for it.
+
+    done: called with `future` on the loop as soon as that hears of the end.
+    """
+
+    __slots__ = ("_ended", "_first", "_loop", "_outcome", "done", "future", "work")
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, work: Callable[[], T], done: Done[T] | None, awaited: bool
+    ) -> None:
+        self._loop = loop
+        self.work = work
+        self.done = done
+        self.future: asyncio.Future[T] = loop.create_future()
+        self._outcome: tuple[Callable[[Any], None], Any] | None = None
+        # Taken by who comes first: the thread, with an end for the loop that waits, or the loop, which waits no more.
+        self._first = [None] if awaited else []
+        self._ended = threading.Lock() if awaited else None
+        if self._ended is not None:
+            self._ended.acquire()
+
+    def end(self, tell: Callable[[Any], None], what: Any) -> None:
+        """In the thread: it has ended, and the loop is to call `tell(what)`. Last: the loop may go on at once."""
+        self._outcome = tell, what
+        if self._comes_first():
+            assert self._ended is not None
+            self._ended.release()
+            return
+        try:
+            self._loop.call_soon_threadsafe(self._told)
+        except RuntimeError:
+            if not self._loop.is_closed():
+                raise
+
+    def wait(self, seconds: float) -> None:
+        """On the loop, which stands still: if it ends within so many seconds, `done` has been called."""
+        assert self._ended is not None
+        if self._ended.acquire(timeout=seconds) or not self._comes_first():
+            try:
+                self._told()
+            except Exception as error:  # noqa: BLE001  # as if the loop had called it: whoever waits is not to blame
+                self._loop.call_exception_handler({"message": "a run's end could not be told", "exception": error})
+
+    def cancel(self) -> None:
+        """On the loop: it will not begin."""
+        self.future.cancel()
+        if self.done is not None:
+            self._loop.call_soon(self.done, self.future)
+
+    def _comes_first(self) -> bool:
+        try:
+            self._first.pop()
+        except IndexError:
+            return False
+        return True
+
+    def _told(self) -> None:
+        assert self._outcome is not None
+        (tell, what), self._outcome = self._outcome, None
+        if not self.future.cancelled():
+            tell(what)
+        del tell, what  # an exception that `done` raises again has this frame in its traceback: see `RunnerThread._do`
+        if self.done is not None:
+            self.done(self.future)
 
 
 class RunnerThread:
@@ -35,23 +101,27 @@ class RunnerThread:
         self._id: int | None = None
         self._clock: ThreadClock | None = None
         # None: there is nothing more to come.
-        self._queue: SimpleQueue[_Job | None] = SimpleQueue()
+        self._queue: SimpleQueue[_Job[Any] | None] = SimpleQueue()
         self._ended = False
         # A daemon: a worker that fails before anybody could close this ends all the same.
         self._thread = threading.Thread(target=self._work_off, name=name, daemon=True)
         self._thread.start()
 
-    def start(self, work: Callable[[], T], done: Done[T] | None = None) -> asyncio.Future[T]:
+    def start(
+        self, work: Callable[[], T], done: Done[T] | None = None, wait_s: float = 0.0
+    ) -> asyncio.Future[T]:
         """Its result, or its exception, once all that came before has ended. Raises RuntimeError after `end`.
 
         done: called with it on the loop as soon as that hears of it: a callback of the future's own would be called by
-        the loop's next turn.
+        the loop's next turn. wait_s: for so long the loop stands still for its end, of which it then hears in here.
         """
         if self._ended:
             raise RuntimeError("runner: expected work before its end, got some after it")
-        future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put((work, future, done))
-        return future
+        job = _Job(self._loop, work, done, wait_s > 0)
+        self._queue.put(job)
+        if wait_s > 0:
+            job.wait(wait_s)
+        return job.future
 
     # --- In the thread -----------------------------------------------------------------------------------------------
     def _work_off(self) -> None:
@@ -62,25 +132,22 @@ class RunnerThread:
         self._id = threading.get_native_id()
         self._clock = ThreadClock(self._id)
         while (next_one := self._queue.get()) is not None:
-            self._do(*next_one)
+            self._do(next_one)
             del next_one  # what it holds must not wait for the one after it
 
-    def _do(self, work: Callable[[], T], future: asyncio.Future[T], done: Done[T] | None) -> None:
-        tell: Callable[[Any], None] = future.set_result
+    def _do(self, job: _Job[Any]) -> None:
+        tell: Callable[[Any], None] = job.future.set_result
         what: Any = None
         try:
-            if not future.cancelled():
-                what = work()
+            if not job.future.cancelled():
+                what = job.work()
         except BaseException as error:  # noqa: BLE001  # whatever it is, whoever waits is told
-            tell, what = future.set_exception, error
+            tell, what = job.future.set_exception, error
         try:
-            self._loop.call_soon_threadsafe(_tell, future, tell, what, done)
-        except RuntimeError:
-            if not self._loop.is_closed():
-                raise
+            job.end(tell, what)
         finally:
             # An exception's traceback has this frame, which had the exception: a circle that nobody collects for long.
-            del future, work, tell, what, done
+            del job, tell, what
 
     def computed_ns(self) -> int:
         """What it has computed since it began; to be called in it."""
@@ -105,10 +172,7 @@ class RunnerThread:
             except Empty:
                 break
             if waiting is not None:
-                _work, future, done = waiting
-                future.cancel()
-                if done is not None:
-                    self._loop.call_soon(done, future)
+                waiting.cancel()
         self._queue.put(None)
 
     def join(self) -> None:
@@ -119,14 +183,6 @@ class RunnerThread:
         """Once it has ended."""
         if self._clock is not None:
             self._clock.close()
-
-
-def _tell(future: asyncio.Future[T], tell: Callable[[Any], None], what: Any, done: Done[T] | None) -> None:
-    if not future.cancelled():
-        tell(what)
-    del tell, what  # an exception that `done` raises again has this frame in its traceback: see `_do`
-    if done is not None:
-        done(future)
 
 
 class Runner:
@@ -169,9 +225,9 @@ class Runner:
         """The result of `work()`, which runs in the runner's thread, or its exception."""
         return await self.thread.start(work)
 
-    def start(self, work: Callable[[], T], done: Done[T] | None = None) -> asyncio.Future[T]:
-        """Like `run`, without waiting. done: see `RunnerThread.start`."""
-        return self.thread.start(work, done)
+    def start(self, work: Callable[[], T], done: Done[T] | None = None, wait_s: float = 0.0) -> asyncio.Future[T]:
+        """Like `run`, without waiting. done, wait_s: see `RunnerThread.start`."""
+        return self.thread.start(work, done, wait_s)
 
     def close(self, *, wait: bool = True) -> None:
         """Ends the thread after the work at hand, and waits for that where it is told to."""

@@ -25,7 +25,7 @@ from server.worker.models.finite import rows_not_finite
 from server.worker.models.served import ServedModel
 from server.worker.sides import Side
 from server.worker.status import StatusError
-from server.worker.watchdog import Work
+from server.worker.watchdog import Watch, Work
 
 Array = npt.NDArray[Any]
 Buckets = npt.NDArray[np.uint8]
@@ -112,7 +112,7 @@ class Shadows:
         def wanted() -> bool:
             return int(self._memory.seats[seat]["role"]) in ROLES
 
-        def ended(future: asyncio.Future[tuple[int, int]]) -> None:
+        def ended(future: asyncio.Future[tuple[int, int]], watch: Watch) -> None:
             watch.cancel()
             self._busy[TRIAL] = False
             model.running -= 1
@@ -130,4 +130,4 @@ class Shadows:
         self._busy[TRIAL] = True
         generation = int(self._memory.seats[seat]["generation"])
         work = Work(seat, generation, self._expected_ns(seat, rows), options.terminate, wanted)
-        _future, watch = self._side.start(work, run, ended)
+        self._side.start(work, run, ended)

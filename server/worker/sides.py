@@ -25,7 +25,7 @@ from native.plane.routing import (
     STATES,
 )
 from native.route.layout import MAIN, TRIAL
-from server.worker.runner import Done, Runner
+from server.worker.runner import Runner
 from server.worker.watchdog import Watch, Watchdog, Work
 
 T = TypeVar("T")
@@ -59,10 +59,16 @@ class Side:
         """From now on what runs is written to this worker's block."""
         self._words = worker_routing.data
 
-    def start(self, work: Work, run: Callable[[], T], done: Done[T] | None = None) -> tuple[asyncio.Future[T], Watch]:
+    def start(
+        self,
+        work: Work,
+        run: Callable[[], T],
+        done: Callable[[asyncio.Future[T], Watch], object] | None = None,
+        wait_s: float = 0.0,
+    ) -> tuple[asyncio.Future[T], Watch]:
         """Runs in its thread of the side, after what came before. Cancel the watch when the future is done.
 
-        done: see `RunnerThread.start`.
+        done, wait_s: see `RunnerThread.start`.
         """
         runner = self._runner if work.urgent_ns else self._patient
         watch = self._watchdog.watch(self._side, work, runner)
@@ -78,7 +84,8 @@ class Side:
             finally:
                 watch.ran()
 
-        return runner.start(lambda: self._named(work, watched), done), watch
+        told = None if done is None else lambda future: done(future, watch)
+        return runner.start(lambda: self._named(work, watched), told, wait_s), watch
 
     def withdraw_unwanted(self) -> None:
         """Ends what is watched and not wanted any more. See `Watch.withdrawn`."""

@@ -18,8 +18,8 @@ from native.plane.routing import EVENT_ERROR, EVENT_TIMEOUT, NO_SEAT
 from native.route.layout import MAIN, ROLE_CANARY, ROLE_LAST_SAFE, ROLE_STABLE, TRIAL
 from server.worker.models.bindings import Run
 from server.worker.place import Place
-from server.worker.sides import Side
-from server.worker.watchdog import NS_PER_MS, TookTooLong, Work, urgency_ns
+from server.worker.sides import NS_PER_S, Side
+from server.worker.watchdog import NS_PER_MS, TookTooLong, Watch, Work, urgency_ns
 
 T = TypeVar("T")
 
@@ -67,8 +67,13 @@ class ThreadedBatches:
         self._finish, self._tell, self._wake = finish, tell, wake
         self.running = [False, False]
 
-    def start(self, arena: int, seat: int, rows: int, run: Run, side: int) -> None:
-        """Runs a taken arena by a seat's model."""
+    def wait_ns(self, seat: int, rows: int) -> int:
+        """For how long the loop may stand still for a canary's batch; see `brief_waits`."""
+        place = self._place(seat)
+        return place.brief_waits.wait_ns(place.computing.predict_ns(rows), self._stable_ns(seat, rows))
+
+    def start(self, arena: int, seat: int, rows: int, run: Run, side: int, wait_ns: int = 0) -> None:
+        """Runs a taken arena by a seat's model. wait_ns: for how long the loop stands still for its end."""
         place = self._place(seat)
         counter = place.counter
         if counter is not None and side == TRIAL:
@@ -91,7 +96,11 @@ class ThreadedBatches:
             else:
                 self._finish(arena, seat, rows, elapsed_ns, failure, COUNTED_AS[side])
 
-        self._start(arena, seat, [rows], timed, ended, side)
+        self._start(arena, seat, [rows], timed, ended, side, wait_ns)
+        if wait_ns:
+            place.brief_waits.waited(over=not self.running[side])
+        else:
+            place.brief_waits.not_waited()
 
     def start_apart(self, arena: int, seat: int, slots: list[int], side: int) -> None:
         """Runs each call of a batch by itself: one's values may be what failed it, and the others must not pay."""
@@ -134,7 +143,14 @@ class ThreadedBatches:
         return 0 if place is None else place.costs.predict_ns(rows)
 
     def _start(
-        self, arena: int, seat: int, runs: list[int], run: Callable[[], T], ended: Callable[[T, bool], None], side: int
+        self,
+        arena: int,
+        seat: int,
+        runs: list[int],
+        run: Callable[[], T],
+        ended: Callable[[T, bool], None],
+        side: int,
+        wait_ns: int = 0,
     ) -> None:
         """Runs it in the side's thread, under watch. runs: the rows of each call of the model.
 
@@ -147,7 +163,7 @@ class ThreadedBatches:
             # Also where nobody could take its rows over: their callers would be refused.
             return self._roles[seat] in ROLES[side] or self._runs_as[seat] in (seat, NO_SEAT)
 
-        def done(future: asyncio.Future[T]) -> None:
+        def done(future: asyncio.Future[T], watch: Watch) -> None:
             self.running[side] = False
             ended_after_ms = watch.cancel()
             if watch.withdrawn or ended_after_ms is not None:
@@ -169,7 +185,7 @@ class ThreadedBatches:
             stable_ns += its_stables_ns
         urgent = urgency_ns(computing_ns, stable_ns)
         work = Work(seat, place.generation, expected_ns, place.bindings.terminate, wanted, urgent)
-        _future, watch = self._sides[side].start(work, run, done)
+        self._sides[side].start(work, run, done, wait_ns / NS_PER_S)
 
     def _put_back(self, arena: int) -> None:
         put_back(self._memory.words, arena)

@@ -298,6 +298,74 @@ def test_whoever_is_to_hear_of_an_end_hears_of_a_failure_and_of_one_that_was_can
     assert asyncio.run(run()) == ["ZeroDivisionError", "cancelled", "cancelled"]
 
 
+def test_an_end_that_is_waited_for_is_heard_of_before_the_start_returns() -> None:
+    async def run() -> tuple[list[object], int]:
+        heard: list[object] = []
+        with runner() as made:
+            future = made.start(lambda: 7, lambda future: heard.append(future.result()), 20.0)
+            heard.append("returned")
+            failed = made.start(lambda: 1 / 0, lambda future: heard.append(type(future.exception())), 20.0)
+            assert isinstance(failed.exception(), ZeroDivisionError)
+            return heard, await future
+
+    assert asyncio.run(run()) == ([7, "returned", ZeroDivisionError], 7)
+
+
+def test_an_end_that_does_not_come_in_time_is_heard_of_later() -> None:
+    async def run() -> None:
+        heard: list[int] = []
+        held = Held()
+        with runner() as made:
+            began_s = time.monotonic()
+            future = made.start(held, lambda future: heard.append(future.result()), 0.02)
+            assert 0.02 <= time.monotonic() - began_s < 10
+            assert not future.done()
+            await held.runs()
+            held.let_go.set()
+            result = await future
+            assert heard == [result]
+
+    asyncio.run(run())
+
+
+def test_an_end_that_comes_as_the_wait_ends_is_heard_of_once() -> None:
+    """Waits that are as long as the work, give or take: both sides come first many times."""
+    rounds, wait_s = 1500, 0.0002
+
+    async def run() -> tuple[list[int], int]:
+        heard: list[int] = []
+        in_time = 0
+        with runner() as made:
+            for number in range(rounds):
+
+                def work(number: int = number, until_s: float = wait_s * (0.5 + number % 100 / 100)) -> int:
+                    began_s = time.monotonic()
+                    while time.monotonic() - began_s < until_s:
+                        time.sleep(0)
+                    return number
+
+                future = made.start(work, lambda future: heard.append(future.result()), wait_s)
+                in_time += future.done()
+                await future
+        return heard, in_time
+
+    heard, in_time = asyncio.run(run())
+    assert heard == list(range(rounds))
+    assert 0 < in_time < rounds
+
+
+def test_whoever_hears_of_an_end_that_was_waited_for_and_fails_is_not_who_began_it() -> None:
+    async def run() -> list[str]:
+        told: list[str] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _loop, context: told.append(type(context["exception"]).__name__))
+        with runner() as made:
+            assert await made.start(lambda: 7, lambda _future: 1 / 0, 20.0) == 7
+        return told
+
+    assert asyncio.run(run()) == ["ZeroDivisionError"]
+
+
 def test_a_process_that_fails_before_it_can_close_one_ends() -> None:
     program = (
         "import asyncio\n"

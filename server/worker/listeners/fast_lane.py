@@ -152,11 +152,12 @@ class FastLaneListener:
             self.only_connection = self._lane.connection_count == 1
 
     # --- What batches tell ---------------------------------------------------------------------------------------
-    def answer_batch(self, arena: int) -> None:
+    def answer_batch(self, arena: int, *, hold: bool = False) -> None:
         request = 0
         while request != answers.ALL:
             request = answers.answer_batch(self.words, arena, request, time.monotonic_ns())
-            self.flush()
+            if request != answers.ALL or not hold:
+                self.flush()
 
     def refuse(self, slots: npt.NDArray[np.int64], count: int, refusal: int) -> None:
         answers.refuse_unrun(self.words, slots, count, refusal)
