@@ -208,7 +208,10 @@ class TrialSettings(Section):
     load_timeout_s: float = within(120.0, 1.0, 3600.0, "For the loader process to try an artifact")
     memory_bytes_max: int = within(8 * GIB, 512 * MIB, 1024 * GIB, "Address space of the loader process")
     worker_memory_bytes_max: int = within(
-        4 * GIB, 256 * MIB, 1024 * GIB, "Resident memory of a worker, canary included"
+        4 * GIB,
+        256 * MIB,
+        1024 * GIB,
+        "Resident memory of a worker, canary included; while a model has two versions, a run that wants far more fails",
     )
     watchdog_ms: int = within(500, 10, 600_000, "A canary's run that is longer, and longer than expected, is ended")
     watchdog_multiple: float = within(20.0, 2.0, 1000.0, "How many times its expected time a run may take")

@@ -29,6 +29,7 @@ from server.worker.alone import AloneRuns
 from server.worker.batcher import BatchLoop
 from server.worker.beside import CountedBeside
 from server.worker.counting import RowCounter
+from server.worker.memory_limit import MemoryLimit
 from server.worker.models.fitting import ARENAS_MIN, fit, row_bytes
 from server.worker.models.served import ServedModel
 from server.worker.models.table import ModelTable
@@ -62,6 +63,7 @@ class Engine:
         trial: TrialSettings | None = None,
     ) -> None:
         self._settings = settings
+        self._trial = trial or TrialSettings()
         self.runner = Runner(slice_ns=URGENT_SLICE_NS)
         self.trial_runner = Runner("roost-trial")
         self.patient_runner = Runner("roost-patient", niceness=PATIENT_NICENESS)
@@ -71,7 +73,7 @@ class Engine:
         bounds = [_queue_bounds(model, settings) for model in models]
         self.memory = make_memory(directory, bounds, counts)
         runners = self.runner, self.trial_runner, self.patient_runner
-        self.batches = BatchLoop(self.memory, *runners, settings, trial or TrialSettings(), publish)
+        self.batches = BatchLoop(self.memory, *runners, settings, self._trial, publish)
         self._alone = AloneRuns(self.memory, self.batches.sides)
         self._age_limit_ns = AGE_LIMIT_NS
         self._drift: Callable[[int], Words] | None = None
@@ -80,6 +82,8 @@ class Engine:
         self._counts = counts
         self._strain: Strain | None = None
         self._ticks: Ticks | None = None
+        self._memory_limit: MemoryLimit | None = None
+        self._routes: dict[int, int] = {}  # of what is loaded, by seat
         for seat, model in enumerate(models):
             self._connect(seat, 1, model)
 
@@ -107,6 +111,7 @@ class Engine:
         threads = self.runner.time, self.trial_runner.time, self.patient_runner.time
         self._strain = Strain(self.memory.words, self._counts, threads, self._age_limit_ns)
         self._ticks = Ticks(time.monotonic_ns())
+        self._memory_limit = MemoryLimit(self._trial.worker_memory_bytes_max)
         self.batches.attach(worker_routing)
         table.decide, table.role = self._decide, self._role
 
@@ -115,6 +120,7 @@ class Engine:
         fit(model, self._settings)
         self.memory.set_model(seat, _wire_model(model, route), _queue_bounds(model, self._settings))
         self._connect(seat, generation, model)
+        self._loaded_changed({**self._routes, seat: route})
         self.memory.set_ready(seat, generation)
         sort_ready(self.memory.words)
 
@@ -133,6 +139,7 @@ class Engine:
         if self._beside is not None:
             self._beside.take_out(seat)
         model.batcher = model.runner = None
+        self._loaded_changed({other: route for other, route in self._routes.items() if other != seat})
         return True
 
     def follow(self) -> bool:
@@ -144,6 +151,8 @@ class Engine:
             self._strain.look()
         if self._ticks is not None:
             self._ticks.look(time.monotonic_ns())
+        if self._memory_limit is not None:
+            self._memory_limit.look(time.monotonic_ns())
         moved = bool(follow_routes(self.memory.words))
         if moved:
             sort_ready(self.memory.words)
@@ -164,9 +173,17 @@ class Engine:
             self._ticks.close()
         if self._strain is not None:
             self._strain.close()
+        if self._memory_limit is not None:
+            self._memory_limit.lift()
         self.runner.close()
         self.trial_runner.close()
         self.patient_runner.close()
+
+    def _loaded_changed(self, routes: dict[int, int]) -> None:
+        """routes: of what is loaded now, by seat."""
+        self._routes = routes
+        if self._memory_limit is not None:
+            self._memory_limit.follow(len(routes) > len(set(routes.values())), time.monotonic_ns())
 
     def _connect(self, seat: int, generation: int, model: ServedModel) -> None:
         model.runner = _RunsOfSeat(self._alone, seat)
