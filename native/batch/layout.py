@@ -38,6 +38,7 @@ QUEUE = np.dtype(
 ARENA_STATE: Final = 0
 ARENA_MODEL: Final = 1
 ARENA_ROWS: Final = 2
+ARENA_REQUESTS: Final = 3
 ARENA_OPENED_NS: Final = 10
 ARENA_RUNS_AS: Final = 13
 ARENA_WORDS: Final = 14

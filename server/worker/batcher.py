@@ -21,6 +21,7 @@ from native.batch.layout import (
     ARENA_GATHERING,
     ARENA_MODEL,
     ARENA_OPENED_NS,
+    ARENA_REQUESTS,
     ARENA_ROWS,
     ARENA_RUNS_AS,
     ARENA_STATE,
@@ -50,6 +51,10 @@ from server.worker.watchdog import Watchdog
 
 Array = npt.NDArray[Any]
 NS_PER_US = 1000
+# Requests of a batch, in the mean of the last dozen, from which on a loop is taken to be busy, and a stable's answers
+# wait for a canary's. One that rests hears of the canary's end soon enough.
+BUSY_REQUESTS = 3.0
+NEWEST_SHARE = 1 / 12
 
 
 class Answers(Protocol):
@@ -107,6 +112,7 @@ class BatchLoop:
         self._models: dict[int, ServedModel] = {}
         self._threaded = ThreadedBatches(memory, self.sides, self._places, self._finish, self._tell, self.wake)
         self._busy = self._threaded.running  # by side
+        self._requests_mean = 0.0
         # Whether there are answers of this turn with which a canary's are to go.
         self._held = False
         self._shadows = Shadows(memory, self.sides[TRIAL], self._models, self._busy, self._threaded.expected_ns)
@@ -218,18 +224,16 @@ class BatchLoop:
         if rows == 0:
             return
         run_as = words[arena, ARENA_RUNS_AS]
-        wait_ns = self._threaded.wait_ns(run_as, rows)
+        wait_ns = self._threaded.wait_ns(run_as, rows) if self._held else 0
         self._threaded.start(arena, run_as, rows, self._bound(arena, seat, rows), TRIAL, wait_ns)
 
-    def _brief_trial_follows(self, where: int) -> bool:
-        """Whether the turn's next batch is a canary's, for which the loop stands still. where: this one ran."""
-        if where != BATCHES_INLINE or self._busy[TRIAL]:
-            return False
-        arena = next_arena(self._words, TRIAL)
-        if arena == NO_ARENA:
+    def _goes_with_trial(self, where: int) -> bool:
+        """Whether this batch's answers are to leave with those of the next one, a canary's. where: it ran."""
+        if where != BATCHES_INLINE or self._busy[TRIAL] or self._requests_mean < BUSY_REQUESTS:
             return False
         words = self._memory.arena_words
-        return self._threaded.wait_ns(words[arena, ARENA_MODEL], words[arena, ARENA_ROWS]) > 0
+        trial = next_arena(self._words, TRIAL)
+        return trial != NO_ARENA and self._threaded.wait_ns(words[trial, ARENA_MODEL], words[trial, ARENA_ROWS]) > 0
 
     def _bound(self, arena: int, seat: int, rows: int) -> Run:
         """The run of a taken arena of this seat, by the seat that runs it now."""
@@ -247,6 +251,7 @@ class BatchLoop:
         if refused:
             self._refuse(refused, DEADLINE_PASSED if has_traffic else NO_TRAFFIC)
         rows: int = self._memory.arena_words[arena, ARENA_ROWS]
+        self._requests_mean += (self._memory.arena_words[arena, ARENA_REQUESTS] - self._requests_mean) * NEWEST_SHARE
         if rows == 0:
             if refused and has_traffic:
                 place.costs.doubt(wanted_rows)
@@ -277,7 +282,7 @@ class BatchLoop:
                 self._tell(arena, seat, where, {})
             else:
                 # The fast lane's every batch: nothing here but what it takes.
-                self._held = self._peek[LANE_QUEUED_ROWS] > 0 and self._brief_trial_follows(where)
+                self._held = self._peek[LANE_QUEUED_ROWS] > 0 and self._goes_with_trial(where)
                 self.answers.answer_batch(arena, hold=self._held)
                 if self._peek[LANE_SHADOWS]:
                     self._offer_shadow(seat, arena, rows, where)

@@ -1,9 +1,9 @@
 """Brief waits: for how long a worker's loop stands still for a canary's batch that runs in its thread.
 
-Used by the batch loop. A canary's batch that is over within a fraction of a millisecond is answered in the turn where
-it began, in the same writes as its stable's; to hear of its end later costs its callers turns of a loop that is busy,
-and the worker twice the writes. Always: whoever is not over in time runs on in its thread, and is not waited for again
-for a while, twice as long each time. So a canary that hangs holds its stable up once, for less than a millisecond.
+Used by the batch loop where it is busy, after a batch of the stable's. A canary's that is over within a fraction of a
+millisecond is answered in the same writes; to hear of its end later costs its callers turns of the loop, and the worker
+twice the writes. Always: whoever is not over in time runs on in its thread, and is not waited for again for a while,
+twice as long each time. So a canary that hangs holds its stable up once, for less than a millisecond.
 """
 
 from __future__ import annotations

@@ -84,6 +84,7 @@ class Engine:
         self._ticks: Ticks | None = None
         self._memory_limit: MemoryLimit | None = None
         self._routes: dict[int, int] = {}  # of what is loaded, by seat
+        self._loading = False
         for seat, model in enumerate(models):
             self._connect(seat, 1, model)
 
@@ -115,12 +116,18 @@ class Engine:
         self.batches.attach(worker_routing)
         table.decide, table.role = self._decide, self._role
 
+    def loads(self, begun: bool) -> None:
+        """A version is being loaded, or not any more. To build a session takes its memory twice, for a moment."""
+        self._loading = begun
+        self._limit_memory()
+
     def put(self, seat: int, generation: int, route: int, model: ServedModel) -> None:
         """A model is loaded and warm: it answers as soon as the plane's routes name this artifact."""
         fit(model, self._settings)
         self.memory.set_model(seat, _wire_model(model, route), _queue_bounds(model, self._settings))
         self._connect(seat, generation, model)
-        self._loaded_changed({**self._routes, seat: route})
+        self._routes[seat] = route
+        self._limit_memory()
         self.memory.set_ready(seat, generation)
         sort_ready(self.memory.words)
 
@@ -139,7 +146,8 @@ class Engine:
         if self._beside is not None:
             self._beside.take_out(seat)
         model.batcher = model.runner = None
-        self._loaded_changed({other: route for other, route in self._routes.items() if other != seat})
+        self._routes.pop(seat, None)
+        self._limit_memory()
         return True
 
     def follow(self) -> bool:
@@ -179,11 +187,10 @@ class Engine:
         self.trial_runner.close()
         self.patient_runner.close()
 
-    def _loaded_changed(self, routes: dict[int, int]) -> None:
-        """routes: of what is loaded now, by seat."""
-        self._routes = routes
+    def _limit_memory(self) -> None:
         if self._memory_limit is not None:
-            self._memory_limit.follow(len(routes) > len(set(routes.values())), time.monotonic_ns())
+            several = len(self._routes) > len(set(self._routes.values()))
+            self._memory_limit.follow(several and not self._loading, time.monotonic_ns())
 
     def _connect(self, seat: int, generation: int, model: ServedModel) -> None:
         model.runner = _RunsOfSeat(self._alone, seat)

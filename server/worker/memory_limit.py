@@ -2,8 +2,8 @@
 
 Used by the engine. A run that wants gigabytes gets an error in their place, which is its version's. Else nobody could
 keep it from filling the machine: one operator can't be interrupted, and each page that is touched for the first time
-takes the core from the loop. Always: with one version of each model a worker may take what the system gives, since a
-stable that was configured has no limit of ours; one that grows slowly is seen by control first, which says so.
+takes the core from the loop. Always: with one version of each model, and while another is loaded, a worker may take
+what the system gives, since a stable has no limit of ours; one that grows slowly is seen by control first.
 """
 
 from __future__ import annotations

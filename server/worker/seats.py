@@ -185,6 +185,7 @@ class Seats:
     def _begin_loading(self, seat: Seat) -> None:
         self._busy = True
         self._told.set_state(seat.index, seat.generation, SEAT_STATE_LOADING)
+        self._engine.loads(True)
         task = self._loop.create_task(self._loader.run(lambda: self._load(seat)))
         limit_s = LOAD_PATIENCE * self._settings.trial.load_timeout_s
         limit = self._loop.call_later(limit_s, self._engine.batches.watchdog.cannot_end, seat.index, seat.generation)
@@ -192,6 +193,7 @@ class Seats:
         def done(task: asyncio.Task[ServedModel]) -> None:
             limit.cancel()
             self._busy = False
+            self._engine.loads(False)
             if task.cancelled():
                 return
             error = task.exception()
