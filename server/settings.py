@@ -211,7 +211,7 @@ class TrialSettings(Section):
         4 * GIB,
         256 * MIB,
         1024 * GIB,
-        "Resident memory of a worker, canary included; while a model has two versions, a run that wants far more fails",
+        "Resident memory of a worker, canary included; while a version is tried, a run that wants far more fails",
     )
     watchdog_ms: int = within(500, 10, 600_000, "A canary's run that is longer, and longer than expected, is ended")
     watchdog_multiple: float = within(20.0, 2.0, 1000.0, "How many times its expected time a run may take")

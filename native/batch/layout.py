@@ -65,10 +65,5 @@ ARENA = np.dtype(
 )
 assert ARENA.itemsize == ARENA_WORDS * 8
 assert ARENA.names is not None
-assert [ARENA.names[word] for word in (ARENA_STATE, ARENA_MODEL, ARENA_ROWS, ARENA_OPENED_NS, ARENA_RUNS_AS)] == [
-    "state",
-    "model",
-    "rows",
-    "opened_ns",
-    "runs_as",
-]
+_READ = (ARENA_STATE, ARENA_MODEL, ARENA_ROWS, ARENA_REQUESTS, ARENA_OPENED_NS, ARENA_RUNS_AS)
+assert [ARENA.names[word] for word in _READ] == ["state", "model", "rows", "requests", "opened_ns", "runs_as"]

@@ -51,8 +51,8 @@ from server.worker.watchdog import Watchdog
 
 Array = npt.NDArray[Any]
 NS_PER_US = 1000
-# Requests of a batch, in the mean of the last dozen, from which on a loop is taken to be busy, and a stable's answers
-# wait for a canary's. One that rests hears of the canary's end soon enough.
+# Requests of a batch, in the moving mean over all batches, from which on a loop is taken to be busy, and a stable's
+# answers wait for a canary's. One that rests hears of the canary's end soon enough.
 BUSY_REQUESTS = 3.0
 NEWEST_SHARE = 1 / 12
 
@@ -135,6 +135,11 @@ class BatchLoop:
         self._places[seat] = None
         del self._models[seat]
 
+    @property
+    def stood_still_ns(self) -> int:
+        """For how long the loop has stood still for canaries' batches, in all."""
+        return self._threaded.stood_still_ns
+
     def costs(self, seat: int) -> CostModel:
         """What batches of a seat's model cost."""
         return self._place(seat).costs
@@ -163,6 +168,15 @@ class BatchLoop:
         if self._delayed is not None:
             self._delayed.cancel()
             self._delayed = None
+        try:
+            self._run_sides()
+        finally:
+            if self._held:
+                self._held = False
+                if self.answers is not None and self._peek[LANE_TOUCHED_COUNT]:
+                    self.answers.flush()
+
+    def _run_sides(self) -> None:
         if not self._busy[MAIN]:
             arena = next_arena(self._words, MAIN)
             if arena != NO_ARENA:
@@ -175,10 +189,6 @@ class BatchLoop:
                 self._run_trial(arena)
         elif self._shadows.running and next_arena(self._words, TRIAL) != NO_ARENA:
             self._shadows.give_way()
-        if self._held:
-            self._held = False
-            if self.answers is not None and self._peek[LANE_TOUCHED_COUNT]:
-                self.answers.flush()
 
     def _run_main(self, arena: int) -> None:
         words = self._memory.arena_words

@@ -3,7 +3,8 @@
 Used by the batch loop where it is busy, after a batch of the stable's. A canary's that is over within a fraction of a
 millisecond is answered in the same writes; to hear of its end later costs its callers turns of the loop, and the worker
 twice the writes. Always: whoever is not over in time runs on in its thread, and is not waited for again for a while,
-twice as long each time. So a canary that hangs holds its stable up once, for less than a millisecond.
+twice as long each time, and one batch less after each that is. So a canary that hangs holds its stable up once, for
+less than a millisecond, and one that is late every other time is waited for ever less often.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class BriefWaits:
     def waited(self, *, over: bool) -> None:
         """over: whether the batch that was waited for was over in time."""
         if over:
-            self._pause = PAUSE_MIN
+            self._pause = max(PAUSE_MIN, self._pause - 1)
         else:
             self._left = self._pause
             self._pause = min(2 * self._pause, PAUSE_MAX)

@@ -7,8 +7,10 @@ listener brings its calls; every other model goes to a runner call by call.
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import numpy as np
@@ -20,6 +22,7 @@ from native.lane.layout import LANE_AGE_LIMIT_NS, LANE_QUEUED_ROWS
 from native.plane.routing import EVENT_NONE, EVENT_TIMEOUT
 from native.route.choose import decide
 from native.route.follow import follow_routes
+from native.route.layout import ROLE_LAST_SAFE, ROLE_STABLE
 from native.route.outcomes import count_call, evidence_of, publish_evidence
 from native.wire.directory import VARIANTS, ModelDirectory, WireModel, WireTensor
 from registry_client.tensors import TensorSpec
@@ -36,7 +39,7 @@ from server.worker.models.table import ModelTable
 from server.worker.python_callers import Batcher
 from server.worker.routing import Routed, Wish
 from server.worker.runner import Runner
-from server.worker.strain import Strain
+from server.worker.strain import LoopClock, Strain
 from server.worker.ticks import Ticks
 
 Words = npt.NDArray[np.int64]
@@ -44,6 +47,7 @@ T = TypeVar("T")
 MakeMemory = Callable[[ModelDirectory, Sequence[QueueBounds], Words], BatchMemory]
 
 ARENAS_MAX = 256
+SAFE_ROLES = (ROLE_STABLE, ROLE_LAST_SAFE)
 PATIENT_NICENESS = 10  # of shadows, and of canaries known to be slow: on a busy machine they wait, not the stable
 
 
@@ -83,7 +87,7 @@ class Engine:
         self._strain: Strain | None = None
         self._ticks: Ticks | None = None
         self._memory_limit: MemoryLimit | None = None
-        self._routes: dict[int, int] = {}  # of what is loaded, by seat
+        self._loaded: set[int] = set()  # seats
         self._loading = False
         for seat, model in enumerate(models):
             self._connect(seat, 1, model)
@@ -110,23 +114,29 @@ class Engine:
         self._age_limit_ns = age_limit_ms * 1_000_000
         self.memory.fill_words({LANE_AGE_LIMIT_NS: self._age_limit_ns})
         threads = self.runner.time, self.trial_runner.time, self.patient_runner.time
-        self._strain = Strain(self.memory.words, self._counts, threads, self._age_limit_ns)
-        self._ticks = Ticks(time.monotonic_ns())
+        self._strain = Strain(self.memory.words, self._counts, threads, self._age_limit_ns, self._loop_clock())
+        self._ticks = Ticks(time.monotonic_ns(), self._loop_clock())
         self._memory_limit = MemoryLimit(self._trial.worker_memory_bytes_max)
         self.batches.attach(worker_routing)
         table.decide, table.role = self._decide, self._role
 
-    def loads(self, begun: bool) -> None:
-        """A version is being loaded, or not any more. To build a session takes its memory twice, for a moment."""
-        self._loading = begun
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """While a version is being loaded: to build a session takes its memory twice, for a moment."""
+        self._loading = True
         self._limit_memory()
+        try:
+            yield
+        finally:
+            self._loading = False
+            self._limit_memory()
 
     def put(self, seat: int, generation: int, route: int, model: ServedModel) -> None:
         """A model is loaded and warm: it answers as soon as the plane's routes name this artifact."""
         fit(model, self._settings)
         self.memory.set_model(seat, _wire_model(model, route), _queue_bounds(model, self._settings))
         self._connect(seat, generation, model)
-        self._routes[seat] = route
+        self._loaded.add(seat)
         self._limit_memory()
         self.memory.set_ready(seat, generation)
         sort_ready(self.memory.words)
@@ -146,7 +156,7 @@ class Engine:
         if self._beside is not None:
             self._beside.take_out(seat)
         model.batcher = model.runner = None
-        self._routes.pop(seat, None)
+        self._loaded.discard(seat)
         self._limit_memory()
         return True
 
@@ -159,11 +169,10 @@ class Engine:
             self._strain.look()
         if self._ticks is not None:
             self._ticks.look(time.monotonic_ns())
-        if self._memory_limit is not None:
-            self._memory_limit.look(time.monotonic_ns())
         moved = bool(follow_routes(self.memory.words))
         if moved:
             sort_ready(self.memory.words)
+        self._limit_memory()
         if moved or self.memory.words[LANE_QUEUED_ROWS]:
             # Also where nothing has moved now: rows may have changed sides behind the batch loop's back.
             self.batches.wake()
@@ -187,10 +196,15 @@ class Engine:
         self.trial_runner.close()
         self.patient_runner.close()
 
+    def _loop_clock(self) -> LoopClock:
+        return LoopClock(threading.get_native_id(), lambda: self.batches.stood_still_ns)
+
     def _limit_memory(self) -> None:
+        """While there is anything that is neither a stable nor kept to go home to, and nothing is being loaded."""
         if self._memory_limit is not None:
-            several = len(self._routes) > len(set(self._routes.values()))
-            self._memory_limit.follow(several and not self._loading, time.monotonic_ns())
+            roles = self.memory.seats["role"]
+            tries = not self._loading and any(roles[seat] not in SAFE_ROLES for seat in self._loaded)
+            self._memory_limit.follow(tries, time.monotonic_ns())
 
     def _connect(self, seat: int, generation: int, model: ServedModel) -> None:
         model.runner = _RunsOfSeat(self._alone, seat)

@@ -1,9 +1,10 @@
-"""A limit of a worker's memory while a model has two versions: the system refuses at once what goes far beyond it.
+"""A limit of a worker's memory while it tries a version: the system refuses at once what goes far beyond it.
 
 Used by the engine. A run that wants gigabytes gets an error in their place, which is its version's. Else nobody could
 keep it from filling the machine: one operator can't be interrupted, and each page that is touched for the first time
-takes the core from the loop. Always: with one version of each model, and while another is loaded, a worker may take
-what the system gives, since a stable has no limit of ours; one that grows slowly is seen by control first.
+takes the core from the loop. Who grows slowly is seen by control first, at `resident_bytes_max`; a version that fills
+the margin, too, before control has looked can make others' runs fail until it goes. Always: a worker that holds nothing
+but stables and what it would go home to has no limit of ours, nor has one that is loading.
 """
 
 from __future__ import annotations
@@ -32,17 +33,11 @@ class MemoryLimit:
         self._due_ns = 0
 
     def follow(self, limited: bool, now_ns: int) -> None:
-        """limited: whether a model has two versions, from before the second is sent anything."""
-        if limited:
-            self._limited = True
+        """limited: whether it is to be, now. It follows what the process has taken since, once in LOOK_NS."""
+        if limited and (not self._limited or now_ns >= self._due_ns):
             self._limit(now_ns)
-        elif self._limited:
+        elif not limited and self._limited:
             self.lift()
-
-    def look(self, now_ns: int) -> None:
-        """Follows what the process has taken since, once in LOOK_NS; what comes sooner does nothing."""
-        if self._limited and now_ns >= self._due_ns:
-            self._limit(now_ns)
 
     def lift(self) -> None:
         """As it was before."""
@@ -51,9 +46,14 @@ class MemoryLimit:
 
     def _limit(self, now_ns: int) -> None:
         """Of private memory, touched or not: that is what the system counts and refuses."""
-        self._due_ns = now_ns + LOOK_NS
-        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()
-        resident, data = int(pages[RESIDENT]) * PAGE_BYTES, int(pages[DATA]) * PAGE_BYTES
+        self._limited, self._due_ns = True, now_ns + LOOK_NS
+        try:
+            pages = Path("/proc/self/statm").read_text(encoding="ascii").split()
+            resident, data = int(pages[RESIDENT]) * PAGE_BYTES, int(pages[DATA]) * PAGE_BYTES
+        except (OSError, ValueError, IndexError):  # as where no file can be opened any more: it stays as it was
+            return
+        if data == 0:  # a system that does not count it
+            return
         limit = data + max(0, self._resident_bytes_max - resident) + MARGIN_BYTES
         self._set(limit if self._usual == resource.RLIM_INFINITY else min(limit, self._usual))
 

@@ -41,17 +41,17 @@ class _Job(Generic[T]):
         self.done = done
         self.future: asyncio.Future[T] = loop.create_future()
         self._outcome: tuple[Callable[[Any], None], Any] | None = None
-        # Taken by who comes first: the thread, with an end for the loop that waits, or the loop, which waits no more.
-        self._first = [None] if awaited else []
-        self._ended = threading.Lock() if awaited else None
-        if self._ended is not None:
+        # `_first` is taken by who comes first: the thread, with an end for the loop, or the loop, which waits no more.
+        self._ended: threading.Lock | None = None
+        self._first: threading.Lock | None = None
+        if awaited:
+            self._ended, self._first = threading.Lock(), threading.Lock()
             self._ended.acquire()
 
     def end(self, tell: Callable[[Any], None], what: Any) -> None:
         """In the thread: it has ended, and the loop is to call `tell(what)`. Last: the loop may go on at once."""
         self._outcome = tell, what
-        if self._comes_first():
-            assert self._ended is not None
+        if self._ended is not None and self._comes_first():
             self._ended.release()
             return
         try:
@@ -76,11 +76,8 @@ class _Job(Generic[T]):
             self._loop.call_soon(self.done, self.future)
 
     def _comes_first(self) -> bool:
-        try:
-            self._first.pop()
-        except IndexError:
-            return False
-        return True
+        assert self._first is not None
+        return self._first.acquire(blocking=False)
 
     def _told(self) -> None:
         assert self._outcome is not None

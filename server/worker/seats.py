@@ -11,6 +11,7 @@ import asyncio
 import logging
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from native.plane.layout import Plane
@@ -89,12 +90,20 @@ class Seats:
         What is refused is told to the plane, and left out. A stable's refusal raises ModelRefused: at a server's
         start, where a configuration may be wrong; later only where nothing is left to serve.
         """
-        refusals = []
         deadline_s = time.monotonic() + FIRST_ROUTES_S
         while self._routes.current()[0] == 0:
             if time.monotonic() > deadline_s:
                 raise NoRoutes(f"no routes after {FIRST_ROUTES_S:g} s: the control process has not started")
             await asyncio.sleep(LOOK_S / 2)
+        with self._engine.loading():
+            refusals = await self._load_named()
+        if refusals and not self._held:
+            raise ModelRefused(refusals[0])
+        self._engine.follow()
+
+    async def _load_named(self) -> list[str]:
+        """Loads what routes name. Why some of it could not be."""
+        refusals = []
         seats = self._wanted.read()
         for route in self._routes.current()[1]:
             for ref in route.seats:
@@ -113,9 +122,7 @@ class Seats:
                         raise ModelRefused(str(refusal)) from refusal
                     refusals.append(str(refusal))
                     self._fail(seat, str(refusal))
-        if refusals and not self._held:
-            raise ModelRefused(refusals[0])
-        self._engine.follow()
+        return refusals
 
     def start(self) -> None:
         """Looks from now on, every LOOK_S."""
@@ -185,7 +192,8 @@ class Seats:
     def _begin_loading(self, seat: Seat) -> None:
         self._busy = True
         self._told.set_state(seat.index, seat.generation, SEAT_STATE_LOADING)
-        self._engine.loads(True)
+        loading = ExitStack()
+        loading.enter_context(self._engine.loading())
         task = self._loop.create_task(self._loader.run(lambda: self._load(seat)))
         limit_s = LOAD_PATIENCE * self._settings.trial.load_timeout_s
         limit = self._loop.call_later(limit_s, self._engine.batches.watchdog.cannot_end, seat.index, seat.generation)
@@ -193,19 +201,19 @@ class Seats:
         def done(task: asyncio.Task[ServedModel]) -> None:
             limit.cancel()
             self._busy = False
-            self._engine.loads(False)
-            if task.cancelled():
-                return
-            error = task.exception()
-            if error is None:
-                try:
-                    self._put(seat, task.result())
+            with loading:
+                if task.cancelled():
                     return
-                except Exception as refusal:  # noqa: BLE001, such as another signature than its route's
-                    error = refusal
-            if not isinstance(error, ModelRefused | ValueError):
-                log.error("a model failed to load by an error of the server's own", exc_info=error)
-            self._fail(seat, str(error))
+                error = task.exception()
+                if error is None:
+                    try:
+                        self._put(seat, task.result())
+                        return
+                    except Exception as refusal:  # noqa: BLE001, such as another signature than its route's
+                        error = refusal
+                if not isinstance(error, ModelRefused | ValueError):
+                    log.error("a model failed to load by an error of the server's own", exc_info=error)
+                self._fail(seat, str(error))
 
         task.add_done_callback(done)
 

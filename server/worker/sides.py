@@ -68,7 +68,7 @@ class Side:
     ) -> tuple[asyncio.Future[T], Watch]:
         """Runs in its thread of the side, after what came before. Cancel the watch when the future is done.
 
-        done, wait_s: see `RunnerThread.start`.
+        done: given the watch, too. wait_s: see `RunnerThread.start`.
         """
         runner = self._runner if work.urgent_ns else self._patient
         watch = self._watchdog.watch(self._side, work, runner)
@@ -86,6 +86,11 @@ class Side:
 
         told = None if done is None else lambda future: done(future, watch)
         return runner.start(lambda: self._named(work, watched), told, wait_s), watch
+
+    @property
+    def taken(self) -> bool:
+        """Whether something runs on it now, also in a thread that was replaced."""
+        return self._turn.locked()
 
     def withdraw_unwanted(self) -> None:
         """Ends what is watched and not wanted any more. See `Watch.withdrawn`."""

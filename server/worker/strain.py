@@ -10,7 +10,6 @@ not wait for long.
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,6 +65,19 @@ class ThreadClock:
             self._file = None
 
 
+class LoopClock(ThreadClock):
+    """A loop's own. stood_still_ns: for how long it has stood still in all, for a run of its turn (`brief_waits`)."""
+
+    def __init__(self, native_id: int, stood_still_ns: Callable[[], int]) -> None:
+        super().__init__(native_id)
+        self._stood_still_ns = stood_still_ns
+
+    def read(self) -> ThreadTime | None:
+        """As if it had run meanwhile: it had no rest."""
+        time = super().read()
+        return None if time is None else ThreadTime(time.ran_ns + self._stood_still_ns(), time.waited_ns)
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """What threads had and wanted by `now_ns`. loop: the worker's own; others: those that run models."""
@@ -92,10 +104,10 @@ def is_strained(before: Sample, now: Sample) -> bool:
 
 
 class Strain:
-    """Keeps the lane's word for it. Made on the loop's thread, as `look` is called there.
+    """Keeps the lane's word for it. `look` is called on the loop's thread.
 
-    words: the lane's. counts: the worker's counters. others: read the threads that run models. A window that was
-    strained is remembered for `age_limit_ns`: answers that are late for it come after it.
+    clock: that thread's. words: the lane's. counts: the worker's counters. others: read the threads that run models. A
+    window that was strained is remembered for `age_limit_ns`: answers that are late for it come after it.
     """
 
     def __init__(
@@ -104,10 +116,11 @@ class Strain:
         counts: npt.NDArray,  # type: ignore[type-arg]
         others: tuple[Callable[[], ThreadTime | None], ...],
         age_limit_ns: int,
+        clock: ThreadClock,
     ) -> None:
         self._words = words
         self._counts = counts
-        self._clock = ThreadClock(threading.get_native_id())
+        self._clock = clock
         self._others = others
         self._age_limit_ns = age_limit_ns
         self._before = self._sample(time.monotonic_ns())

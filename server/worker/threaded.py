@@ -48,7 +48,8 @@ class Tell(Protocol):
 class ThreadedBatches:
     """Starts batches on sides, one at a time on each.
 
-    running: by side, whether its thread is taken. places: by seat, kept up by the batch loop; wake: it looks again.
+    running: by side, whether a batch of its own runs. stood_still_ns: for how long the loop has, in all.
+    places: by seat, kept up by the batch loop; wake: it looks again.
     """
 
     def __init__(
@@ -66,9 +67,12 @@ class ThreadedBatches:
         self._places = places
         self._finish, self._tell, self._wake = finish, tell, wake
         self.running = [False, False]
+        self.stood_still_ns = 0
 
     def wait_ns(self, seat: int, rows: int) -> int:
-        """For how long the loop may stand still for a canary's batch; see `brief_waits`."""
+        """For how long the loop may stand still for a canary's batch, see `brief_waits`; 0 where the side is taken."""
+        if self._sides[TRIAL].taken:
+            return 0
         place = self._place(seat)
         return place.brief_waits.wait_ns(place.computing.predict_ns(rows), self._stable_ns(seat, rows))
 
@@ -96,9 +100,11 @@ class ThreadedBatches:
             else:
                 self._finish(arena, seat, rows, elapsed_ns, failure, COUNTED_AS[side])
 
-        self._start(arena, seat, [rows], timed, ended, side, wait_ns)
+        began_ns = time.monotonic_ns()
+        future = self._start(arena, seat, [rows], timed, ended, side, wait_ns)
         if wait_ns:
-            place.brief_waits.waited(over=not self.running[side])
+            self.stood_still_ns += time.monotonic_ns() - began_ns
+            place.brief_waits.waited(over=future.done())
         else:
             place.brief_waits.not_waited()
 
@@ -151,7 +157,7 @@ class ThreadedBatches:
         ended: Callable[[T, bool], None],
         side: int,
         wait_ns: int = 0,
-    ) -> None:
+    ) -> asyncio.Future[T]:
         """Runs it in the side's thread, under watch. runs: the rows of each call of the model.
 
         ended: called with its result, unless it took too long, and whether its version went home meanwhile. A failure
@@ -185,7 +191,8 @@ class ThreadedBatches:
             stable_ns += its_stables_ns
         urgent = urgency_ns(computing_ns, stable_ns)
         work = Work(seat, place.generation, expected_ns, place.bindings.terminate, wanted, urgent)
-        self._sides[side].start(work, run, done, wait_ns / NS_PER_S)
+        future, _watch = self._sides[side].start(work, run, done, wait_ns / NS_PER_S)
+        return future
 
     def _put_back(self, arena: int) -> None:
         put_back(self._memory.words, arena)

@@ -61,12 +61,26 @@ def test_one_that_never_is_over_in_time_is_waited_for_a_few_times_in_thousands()
     assert waits_among(waits, 10 * PAUSE_MAX, over=False) <= doublings + 10
 
 
-def test_one_that_is_over_in_time_again_is_trusted_as_before() -> None:
+def test_one_that_is_over_in_time_again_is_trusted_by_and_by() -> None:
     waits = BriefWaits()
     for _ in range(5):
-        waits.waited(over=False)
-    waits_among(waits, PAUSE_MAX, over=True)
-    assert waits_among(waits, 10, over=True) == 10
+        waits.waited(over=False)  # the last pause is of 16 times PAUSE_MIN, the next one would be of 32 times
+    assert waits_among(waits, 16 * PAUSE_MIN, over=True) == 0
+    assert waits_among(waits, PAUSE_MIN, over=True) == PAUSE_MIN
+    waits.waited(over=False)
+    assert waits_among(waits, 31 * PAUSE_MIN, over=True) == 0
+    assert waits_among(waits, 1000, over=True) == 1000
     waits.waited(over=False)
     assert waits_among(waits, PAUSE_MIN, over=True) == 0
     assert waits_among(waits, 1, over=True) == 1
+
+
+def test_one_that_is_late_every_other_time_costs_a_wait_in_many_batches() -> None:
+    waits, waited = BriefWaits(), 0
+    for _ in range(10_000):
+        if waits.wait_ns(LITTLE_NS, LITTLE_NS) > 0:
+            waits.waited(over=waited % 2 == 1)
+            waited += 1
+        else:
+            waits.not_waited()
+    assert waited < 50

@@ -1,4 +1,4 @@
-"""A worker's memory while a model has two versions: a run that wants far more fails by itself, and takes nothing."""
+"""A worker's memory while it tries a version: a run that wants far more than it may fails, and takes nothing."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from pathlib import Path
 import grpc
 import pytest
 
-from benchmarks.rollouts.canaries import swelling
+from benchmarks.rollouts.canaries import looping, swelling
 from benchmarks.swaps.versions import Versions
-from native.plane.routing import PPM
+from native.plane.routes import SeatRef
+from native.plane.routing import PPM, SEAT_STATE_FAILED, SEAT_STATE_READY
 from server.settings import TrialSettings
 from tests.behaviour.worker_process import LISTENERS, ROOT
 from tests.oracles.split import position
@@ -21,7 +22,6 @@ from tests.worker.bad_versions import THRESHOLD
 from tests.worker.operated import FIRST, OperatedWorker, asked, factor_in, predict, rows
 
 MIB = 1 << 20
-UNLIMITED = "unlimited"
 
 # Says, in a process of its own, which of some allocations it is given.
 PROGRAM = """
@@ -56,8 +56,9 @@ limit.follow(False, 0); print(gives(2000))
 limit.follow(True, 0); print((gives(500), gives(600)))
 limit.follow(False, 0); print(gives(2000))
 limit.follow(True, 0); limit.lift(); print(gives(2000))
+limit.follow(False, SECOND); limit.follow(True, SECOND); print(gives(600))  # at once, whatever the clock says
 """
-    assert said(program) == [True, True, (True, False), True, True]
+    assert said(program) == [True, True, (True, False), True, True, False]
 
 
 def test_it_follows_what_the_process_has_taken_once_a_second() -> None:
@@ -65,10 +66,10 @@ def test_it_follows_what_the_process_has_taken_once_a_second() -> None:
 limit = MemoryLimit(pages(RESIDENT) + 300 * MIB)
 limit.follow(True, 0)
 untouched = memory(200); print((gives(300), gives(400)))  # that counts as taken
-limit.look(SECOND - 1); print((gives(300), gives(400)))
-limit.look(SECOND); print((gives(500), gives(600)))
+limit.follow(True, SECOND - 1); print((gives(300), gives(400)))
+limit.follow(True, SECOND); print((gives(500), gives(600)))
 for page in range(0, len(untouched), PAGE_BYTES): untouched[page] = 1
-limit.look(2 * SECOND); print((gives(300), gives(400)))
+limit.follow(True, 2 * SECOND); print((gives(300), gives(400)))
 """
     assert said(program) == [(True, False), (True, False), (True, False), (True, False)]
 
@@ -92,33 +93,51 @@ limit.lift(); print(resource.getrlimit(resource.RLIMIT_DATA) == (before, resourc
     assert said(program) == [(True, False), True]
 
 
-SALT, HALF, BUDGET = 5, PPM // 2, 600 * MIB
+SALT, HALF, BUDGET, MARGIN = 5, PPM // 2, 600 * MIB, 256 * MIB
+TOO_MUCH_MIB = (BUDGET + MARGIN) // MIB + 50
 KEYS = [f"key-{number}" for number in range(20)]
 CANARYS, STABLES = (
     [key for key in KEYS if (position(key.encode(), SALT) < HALF) == is_canarys] for is_canarys in (True, False)
 )
 
 
+class Limited(OperatedWorker):
+    @property
+    def limit(self) -> int:
+        """Of its private memory, in bytes; resource.RLIM_INFINITY where it has none."""
+        assert self.process is not None
+        return resource.prlimit(self.process.pid, resource.RLIMIT_DATA)[0]
+
+    def is_limited(self) -> bool:
+        return self.limit != resource.RLIM_INFINITY
+
+    def load_limited(self, factor: int) -> SeatRef:
+        """A version that wants too much for some inputs."""
+        ref = self.load(self.versions.push(swelling(factor, TOO_MUCH_MIB), factor))
+        self.until(self.is_limited, "from before it is sent anything")  # and a moment after it is said to be ready
+        return ref
+
+    def expected_limit(self) -> int:
+        assert self.process is not None
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()
+        resident, data = (int(pages[field]) * resource.getpagesize() for field in (1, 5))
+        return data + BUDGET - resident + MARGIN
+
+
 @pytest.fixture(params=LISTENERS)
-def worker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OperatedWorker]:
+def worker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Limited]:
     versions = Versions(tmp_path)
     versions.push_scaled(1)
     trial = TrialSettings(worker_memory_bytes_max=BUDGET)
-    with OperatedWorker(request.param, versions, tmp_path, trial=trial) as worker:
+    with Limited(request.param, versions, tmp_path, trial=trial) as worker:
         yield worker
 
 
-def data_limit(worker: OperatedWorker) -> str:
-    assert worker.process is not None
-    lines = Path(f"/proc/{worker.process.pid}/limits").read_text().splitlines()
-    return next(line for line in lines if line.startswith("Max data size")).split()[3]
-
-
-def test_a_canary_that_wants_gigabytes_gets_an_error_and_its_worker_stays_as_it_is(worker: OperatedWorker) -> None:
-    assert data_limit(worker) == UNLIMITED
-    ref = worker.load(worker.versions.push(swelling(2, 8000), 2))
-    limit, resident = data_limit(worker), worker.resident_bytes()
-    assert int(limit) < resident + 4 * BUDGET  # it reserves more than it has touched
+def test_a_canary_that_wants_too_much_gets_an_error_and_its_worker_stays_as_it_is(worker: Limited) -> None:
+    assert not worker.is_limited()
+    ref = worker.load_limited(2)
+    resident = worker.resident_bytes()
+    assert worker.limit == pytest.approx(worker.expected_limit(), abs=20 * MIB)
     worker.route(FIRST, canary=ref, canary_ppm=HALF, salt=SALT)
     with worker.channel() as channel:
         ask = predict(channel)
@@ -128,10 +147,44 @@ def test_a_canary_that_wants_gigabytes_gets_an_error_and_its_worker_stays_as_it_
             assert failed.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED, failed.value.details()
             assert factor_in(ask(asked(routing_key=STABLES[0]), timeout=30)) == 1.0
         assert factor_in(ask(asked(routing_key=CANARYS[0]), timeout=30)) == 2.0
-    assert worker.resident_bytes() < resident + 200 * MIB
+    assert worker.resident_bytes() < resident + 100 * MIB
     worker.route(FIRST)
     worker.vacate(ref)
-    worker.until(lambda: data_limit(worker) == UNLIMITED, "it is lifted")
+    worker.until(lambda: not worker.is_limited(), "it is lifted")
+
+
+def test_only_what_is_tried_is_limited(worker: Limited) -> None:
+    """Not what is kept to go home to, nor what was promoted; and what is there already is limited as it is tried."""
+    second = worker.load_limited(2)
+    worker.route(second, last_safe=FIRST)
+    worker.until(lambda: not worker.is_limited(), "it has been promoted")
+    with worker.channel() as channel:
+        assert factor_in(predict(channel)(asked(rows(first=THRESHOLD)), timeout=60)) == 2.0 * THRESHOLD
+    worker.route(FIRST, shadow=second)
+    worker.until(worker.is_limited, "it is a shadow")
+    worker.route(FIRST, last_safe=second)
+    worker.until(lambda: not worker.is_limited(), "it is a shadow no more")
+
+
+def test_a_load_has_no_limit(worker: Limited) -> None:
+    worker.load_limited(2)
+    ref = worker.fill(worker.versions.push(looping(3, 10), 3))
+    seen = set()
+    worker.until(
+        lambda: seen.add(worker.is_limited()) or worker.told.state(ref.seat) == (SEAT_STATE_READY, ref.generation),
+        "it is loaded",
+    )
+    assert seen == {True, False}
+    worker.until(worker.is_limited, "the limit holds again")
+
+
+def test_a_load_that_is_refused_leaves_the_limit_as_it_was(worker: Limited) -> None:
+    worker.load_limited(2)
+    bad = worker.versions.push(looping(3, 10), 3)
+    (worker.versions.root / "bundles" / worker.versions.digests[bad] / "model.onnx").write_bytes(b"no model")
+    ref = worker.fill(bad)
+    worker.until(lambda: worker.told.state(ref.seat) == (SEAT_STATE_FAILED, ref.generation), "it is refused")
+    worker.until(worker.is_limited, "the limit holds again")
 
 
 def test_this_process_has_no_limit() -> None:

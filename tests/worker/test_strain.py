@@ -12,7 +12,7 @@ import pytest
 from native.lane.layout import LANE_STRAIN, LANE_WORDS, STRAIN_BUSY, STRAIN_LATE, STRAIN_NONE
 from native.plane.counters import COUNTERS_LENGTH, LATE_EXCUSED
 from server.worker import strain
-from server.worker.strain import Sample, Strain, ThreadClock, ThreadTime, is_strained
+from server.worker.strain import LoopClock, Sample, Strain, ThreadClock, ThreadTime, is_strained
 
 MS = 1_000_000
 AGE_LIMIT_NS = 1000 * MS
@@ -59,7 +59,7 @@ class Machine:
         monkeypatch.setattr(ThreadClock, "read", lambda _: self.loop)
         self.words = np.zeros(LANE_WORDS, np.int64)
         self.counts = np.zeros(COUNTERS_LENGTH, np.int64)
-        self.strain = Strain(self.words, self.counts, (), AGE_LIMIT_NS)
+        self.strain = Strain(self.words, self.counts, (), AGE_LIMIT_NS, ThreadClock(threading.get_native_id()))
 
     def passes(self, milliseconds: int, busy: float) -> int:
         """Time, with so much of it wanted by the loop. Returns the lane's word then."""
@@ -101,4 +101,18 @@ def test_a_thread_that_computes_is_seen_to_run_and_one_that_sleeps_is_not() -> N
     assert started is not None
     assert ended is not None
     assert 40 * MS < ended.ran_ns - started.ran_ns < 150 * MS
+    assert clock.read() is None
+
+
+@needs_schedstat
+def test_a_loop_that_stands_still_for_a_run_has_no_rest() -> None:
+    stood_still_ns = 0
+    clock = LoopClock(threading.get_native_id(), lambda: stood_still_ns)
+    before = clock.read()
+    stood_still_ns = 700 * MS
+    now = clock.read()
+    clock.close()
+    assert before is not None
+    assert now is not None
+    assert 700 * MS <= now.ran_ns - before.ran_ns < 900 * MS
     assert clock.read() is None

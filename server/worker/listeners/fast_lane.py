@@ -83,7 +83,7 @@ class FastLaneListener:
         self.only_connection = False
         self._tick_s = TICK_S
         self._ticking: asyncio.TimerHandle | None = None
-        self._draining = self._drained = False
+        self._draining = self._closed = False
         batches.answers = self
 
     async def start(self) -> None:
@@ -103,7 +103,7 @@ class FastLaneListener:
 
     # --- What connections tell -----------------------------------------------------------------------------------
     def opened(self, connection: FastConnection) -> None:
-        if self._drained:
+        if self._closed:
             connection.abort()
             return
         now_ns = time.monotonic_ns()
@@ -186,7 +186,12 @@ class FastLaneListener:
                 if connection is None:
                     continue
                 if end > start and connection.transport is not None:
-                    connection.transport.write(bytes(self._outbox[start:end]))
+                    try:
+                        connection.transport.write(bytes(self._outbox[start:end]))
+                    except MemoryError:  # its streams can't go on without what is lost; others' can
+                        log.error("a connection is cut off: there is no memory for what it is to be sent")
+                        connection.abort()
+                        continue
                 if close:
                     connection.close(cut_off=close == session.CUT_OFF)
 
@@ -223,7 +228,7 @@ class FastLaneListener:
         deadline_s = self._loop.time() + grace_s
         while (self._acceptor.opening or any(self._connections)) and self._loop.time() < deadline_s:
             await asyncio.sleep(DRAIN_TICK_S)
-        self._drained = True
+        self._closed = True
         for connection in self._connections:
             if connection is not None:
                 connection.abort()
