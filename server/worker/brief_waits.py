@@ -3,8 +3,8 @@
 Used by the batch loop where it is busy, after a batch of the stable's. A canary's that is over within a fraction of a
 millisecond is answered in the same writes; to hear of its end later costs its callers turns of the loop, and the worker
 twice the writes. Always: whoever is not over in time runs on in its thread, and is not waited for again for a while,
-twice as long each time, and one batch less after each that is. So a canary that hangs holds its stable up once, for
-less than a millisecond, and one that is late every other time is waited for ever less often.
+twice as long each time, and a sixteenth less after each that is. So a canary that hangs holds its stable up once, for
+less than a millisecond, one that is late every other time is waited for ever less often, and one in twenty is forgiven.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ CHANGES_NS: Final = 200 * NS_PER_US
 # After the first one that was not over in time so many are not waited for; after others in a row, at most so many.
 PAUSE_MIN: Final = 4
 PAUSE_MAX: Final = 4096
+# The next such pause is shorter by this part after each batch that was over in time.
+SHRINKS_BY: Final = 16
 
 
 class BriefWaits:
@@ -46,7 +48,7 @@ class BriefWaits:
     def waited(self, *, over: bool) -> None:
         """over: whether the batch that was waited for was over in time."""
         if over:
-            self._pause = max(PAUSE_MIN, self._pause - 1)
+            self._pause = max(PAUSE_MIN, self._pause - max(1, self._pause // SHRINKS_BY))
         else:
             self._left = self._pause
             self._pause = min(2 * self._pause, PAUSE_MAX)

@@ -172,7 +172,6 @@ class Engine:
         moved = bool(follow_routes(self.memory.words))
         if moved:
             sort_ready(self.memory.words)
-        self._limit_memory()
         if moved or self.memory.words[LANE_QUEUED_ROWS]:
             # Also where nothing has moved now: rows may have changed sides behind the batch loop's back.
             self.batches.wake()
@@ -180,6 +179,7 @@ class Engine:
             side.withdraw_unwanted()
         if self._beside is not None:
             self._beside.follow()
+        self._limit_memory()
         return moved
 
     def close(self) -> None:
@@ -192,6 +192,7 @@ class Engine:
             self._strain.close()
         if self._memory_limit is not None:
             self._memory_limit.lift()
+            self._memory_limit = None  # a load that is under way ends after this
         self.runner.close()
         self.trial_runner.close()
         self.patient_runner.close()

@@ -50,7 +50,7 @@ class MemoryLimit:
         try:
             pages = Path("/proc/self/statm").read_text(encoding="ascii").split()
             resident, data = int(pages[RESIDENT]) * PAGE_BYTES, int(pages[DATA]) * PAGE_BYTES
-        except (OSError, ValueError, IndexError):  # as where no file can be opened any more: it stays as it was
+        except (OSError, ValueError, IndexError, MemoryError):  # no file can be opened any more: it stays as it was
             return
         if data == 0:  # a system that does not count it
             return

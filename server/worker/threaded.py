@@ -100,13 +100,15 @@ class ThreadedBatches:
             else:
                 self._finish(arena, seat, rows, elapsed_ns, failure, COUNTED_AS[side])
 
-        began_ns = time.monotonic_ns()
-        future = self._start(arena, seat, [rows], timed, ended, side, wait_ns)
-        if wait_ns:
-            self.stood_still_ns += time.monotonic_ns() - began_ns
-            place.brief_waits.waited(over=future.done())
-        else:
+        if not wait_ns:
+            self._start(arena, seat, [rows], timed, ended, side)
             place.brief_waits.not_waited()
+            return
+        began_ns, ran_ns = time.monotonic_ns(), time.thread_time_ns()
+        future = self._start(arena, seat, [rows], timed, ended, side, wait_ns)
+        # Without what this thread ran meanwhile, such as the answers that it wrote in `ended`.
+        self.stood_still_ns += time.monotonic_ns() - began_ns - (time.thread_time_ns() - ran_ns)
+        place.brief_waits.waited(over=future.done())
 
     def start_apart(self, arena: int, seat: int, slots: list[int], side: int) -> None:
         """Runs each call of a batch by itself: one's values may be what failed it, and the others must not pay."""

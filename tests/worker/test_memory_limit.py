@@ -14,7 +14,7 @@ import pytest
 from benchmarks.rollouts.canaries import looping, swelling
 from benchmarks.swaps.versions import Versions
 from native.plane.routes import SeatRef
-from native.plane.routing import PPM, SEAT_STATE_FAILED, SEAT_STATE_READY
+from native.plane.routing import PPM, SEAT_STATE_EMPTY, SEAT_STATE_FAILED, SEAT_STATE_READY
 from server.settings import TrialSettings
 from tests.behaviour.worker_process import LISTENERS, ROOT
 from tests.oracles.split import position
@@ -185,6 +185,24 @@ def test_a_load_that_is_refused_leaves_the_limit_as_it_was(worker: Limited) -> N
     ref = worker.fill(bad)
     worker.until(lambda: worker.told.state(ref.seat) == (SEAT_STATE_FAILED, ref.generation), "it is refused")
     worker.until(worker.is_limited, "the limit holds again")
+
+
+def test_a_worker_that_begins_with_a_canary_loads_all_without_a_limit(worker: Limited) -> None:
+    ref = worker.load_limited(2)
+    worker.route(FIRST, canary=ref, canary_ppm=HALF, salt=SALT)
+    worker.stop()
+    limited_by_state = set()
+
+    def is_ready() -> bool:
+        is_limited, ready = worker.is_limited(), worker.told.state(ref.seat) == (SEAT_STATE_READY, ref.generation)
+        limited_by_state.add((ready, is_limited))
+        return ready and is_limited
+
+    worker.told.set_state(ref.seat, ref.generation, SEAT_STATE_EMPTY)  # what the first process said
+    worker.start()
+    worker.until(is_ready, "it has loaded both")
+    assert (False, True) not in limited_by_state
+    assert (False, False) in limited_by_state
 
 
 def test_this_process_has_no_limit() -> None:

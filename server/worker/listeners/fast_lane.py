@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -189,8 +190,9 @@ class FastLaneListener:
                     try:
                         connection.transport.write(bytes(self._outbox[start:end]))
                     except MemoryError:  # its streams can't go on without what is lost; others' can
-                        log.error("a connection is cut off: there is no memory for what it is to be sent")
                         connection.abort()
+                        with suppress(MemoryError):
+                            log.error("a connection is cut off: there is no memory for what it is to be sent")
                         continue
                 if close:
                     connection.close(cut_off=close == session.CUT_OFF)
