@@ -203,9 +203,11 @@ class FolderRegistry:
         if version not in index.versions:
             known = ", ".join(str(number) for number in sorted(index.versions)[-10:])
             raise NotInRegistry(
-                f"{index.name}:{version}", expected=f"a version of {index.name} (newest: {known})", got=f"{version}",
-                hint="roost list --registry shows them.",
-            )  # fmt: skip
+                f"{index.name}:{version}",
+                expected=f"a version of {index.name} (newest: {known})",
+                got=f"{version}",
+                hint=f"roost list --registry {self._root} shows them.",
+            )
         return version
 
     def _index(self, name: str) -> _Index:

@@ -272,7 +272,7 @@ class MlflowRegistry:
             known = ", ".join(str(version.version) for version in self._versions(name)[-10:]) or "none"
             raise NotInRegistry(
                 f"{name}:{number}", expected=f"a version of {name} (newest: {known})", got=f"{number}",
-                hint="roost list --registry shows them.",
+                hint=f"roost list --registry {self._shown} shows them.",
             ) from None  # fmt: skip
         if DIGEST_TAG not in entry.tags:
             raise NotOurs(

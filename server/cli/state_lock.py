@@ -1,6 +1,7 @@
 """One server a state folder: held by the parent as long as the server runs, whatever becomes of its children.
 
-Two servers that wrote one journal would lose each other's decisions. Always: the lock goes with the process.
+Two servers that wrote one journal would lose each other's decisions. The file says which process has it: the one that
+`roost rollback --local --pid` wants. Always: the lock goes with the process.
 """
 
 from __future__ import annotations
@@ -30,11 +31,14 @@ def hold_state(folder: Path) -> int:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        holder = os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
         os.close(descriptor)
         raise ConfigurationError(
             [
                 f"lifecycle.state: expected a folder of this server's own, got {str(folder)!r}, which another "
-                "server has. Give each its own with --state."
+                f"server has (process {holder}). Use that one, or give each its own with --state."
             ]
         ) from None
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
     return descriptor

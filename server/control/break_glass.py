@@ -36,6 +36,9 @@ FOLLOW_WAIT_S: Final = 0.5
 FOLLOW_POLL_S: Final = 0.005
 
 
+WHERE_ITS_PID_IS: Final = "See `pid` of its ready file, or the file `lock` of its state folder"
+
+
 class GlassHolds(RuntimeError):
     """Why nothing was done, in one line."""
 
@@ -79,9 +82,11 @@ def _plane_of(parent_pid: int, proc: Path) -> Path:
                 if os.readlink(link).startswith(PLANE_NAME):
                     return link
     except OSError as error:
-        raise GlassHolds(f"process {parent_pid}: expected the server's parent, got {error.strerror}") from error
+        raise GlassHolds(
+            f"process {parent_pid}: expected the server's parent, got {error.strerror}. {WHERE_ITS_PID_IS}"
+        ) from error
     raise GlassHolds(
-        f"process {parent_pid}: expected the server's parent, got another process. See `pid` of its ready file"
+        f"process {parent_pid}: expected the server's parent, got another process. {WHERE_ITS_PID_IS}"
     )
 
 

@@ -13,6 +13,8 @@ from server.lifecycle.plan import PPM, Promotion
 from server.lifecycle.refusal import Refused, Why
 from server.lifecycle.state import Artifact, ModelState, Rollout
 
+NOTHING_TO_DO = "There is nothing to do."
+
 
 def deploy(model: ModelState, event: events.DeployCanary) -> Outcome:
     artifact = event.artifact
@@ -67,7 +69,7 @@ def set_shadow(model: ModelState, event: events.SetShadow) -> Outcome:
     artifact = event.artifact
     if artifact is None:
         if model.shadow is None:
-            raise Refused(Why.FAILED_PRECONDITION, "version", "a shadow to lift", "none", "There is nothing to do.")
+            raise Refused(Why.FAILED_PRECONDITION, "version", "a shadow to lift", "none", NOTHING_TO_DO)
         return decided(model, event, "shadow_lifted", shadow=None)
     _check_not_quarantined(model, artifact)
     if model.stable is not None and model.stable.digest == artifact.digest:
@@ -108,7 +110,7 @@ def rollback(model: ModelState, event: events.Rollback) -> Outcome:
 def quarantine(model: ModelState, event: events.Quarantine) -> Outcome:
     if event.digest in model.quarantine:
         raise Refused(
-            Why.FAILED_PRECONDITION, "digest", "one that is not in quarantine", "one that is", "There is nothing to do."
+            Why.FAILED_PRECONDITION, "digest", "one that is not in quarantine", "one that is", NOTHING_TO_DO
         )
     return put_away(model, event, event.digest, event.reason, "quarantined")
 
@@ -133,7 +135,7 @@ def release(model: ModelState, event: events.Release) -> Outcome:
 def freeze(model: ModelState, event: events.Freeze) -> Outcome:
     if model.frozen:
         raise Refused(
-            Why.FAILED_PRECONDITION, "model", "one that is not frozen", "one that is", "There is nothing to do."
+            Why.FAILED_PRECONDITION, "model", "one that is not frozen", "one that is", NOTHING_TO_DO
         )
     return decided(model, event, "frozen", frozen=True)
 
@@ -141,7 +143,7 @@ def freeze(model: ModelState, event: events.Freeze) -> Outcome:
 def unfreeze(model: ModelState, event: events.Unfreeze) -> Outcome:
     if not model.frozen:
         raise Refused(
-            Why.FAILED_PRECONDITION, "model", "one that is frozen", "one that is not", "There is nothing to do."
+            Why.FAILED_PRECONDITION, "model", "one that is frozen", "one that is not", NOTHING_TO_DO
         )
     # What was found to be bad meanwhile leaves with the next tick; everything else comes up again by itself.
     kept = frozenset(key for key in model.withheld if key.startswith((HOME, STAYS)))
@@ -151,14 +153,14 @@ def unfreeze(model: ModelState, event: events.Unfreeze) -> Outcome:
 def pause(model: ModelState, event: events.Pause) -> Outcome:
     canary = _canary_on_trial(model)
     if canary.paused:
-        raise Refused(Why.FAILED_PRECONDITION, "model", "a plan that goes on", "one that is paused", "Resume it.")
+        raise Refused(Why.FAILED_PRECONDITION, "model", "a plan that goes on", "one that is paused", NOTHING_TO_DO)
     return decided(model, event, "paused", canary=replace(canary, paused=True))
 
 
 def resume(model: ModelState, event: events.Resume) -> Outcome:
     canary = _canary_on_trial(model)
     if not canary.paused:
-        raise Refused(Why.FAILED_PRECONDITION, "model", "a plan that is paused", "one that goes on", "Pause it first.")
+        raise Refused(Why.FAILED_PRECONDITION, "model", "a plan that is paused", "one that goes on", NOTHING_TO_DO)
     # Where an operator has set another weight meanwhile, the plan goes on with its step's own.
     resumed = replace(canary, paused=False, requests=0, step_started_ns=event.now_ns)
     if canary.started:

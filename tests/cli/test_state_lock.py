@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -22,10 +23,13 @@ def test_a_second_server_on_a_state_folder_is_refused_until_the_first_has_gone(t
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=ROOT) as first:
         assert first.stdout is not None
         assert first.stdout.readline() == "held\n"
-        with pytest.raises(ConfigurationError, match=r"which another server has\. Give each its own with --state"):
+        owner = rf"which another server has \(process {first.pid}\)\. Use that one, or give each its own with --state"
+        with pytest.raises(ConfigurationError, match=owner):
             hold_state(tmp_path)
+        assert int((tmp_path / "lock").read_text()) == first.pid
         first.kill()
     hold_state(tmp_path)
+    assert int((tmp_path / "lock").read_text()) == os.getpid()
 
 
 def test_a_state_folder_that_can_not_be_made_is_refused_in_one_line(tmp_path: Path) -> None:

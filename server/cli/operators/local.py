@@ -14,6 +14,8 @@ import typer
 
 from server.cli.operators.options import Change
 
+GIVE_ITS_PID = "Give --pid instead: the file `lock` of its state folder has it."
+
 
 def parent_pid(pid: int | None, ready_file: Path | None) -> int:
     """The process that `roost serve` is, by --pid or by `pid` of the ready file."""
@@ -29,12 +31,12 @@ def parent_pid(pid: int | None, ready_file: Path | None) -> int:
     try:
         found = json.loads(ready_file.read_bytes())["pid"]
     except OSError as error:
-        text = f"expected the server's ready file, got {ready_file}: {error.strerror}. Give --pid instead."
+        text = f"expected the server's ready file, got {ready_file}: {error.strerror}. {GIVE_ITS_PID}"
         raise typer.BadParameter(text, param_hint="--ready-file") from error
     except (ValueError, KeyError, TypeError):
         found = None
     if type(found) is not int:
-        text = f"expected the server's ready file, got {ready_file}, which names no pid. Give --pid instead."
+        text = f"expected the server's ready file, got {ready_file}, which names no pid. {GIVE_ITS_PID}"
         raise typer.BadParameter(text, param_hint="--ready-file")
     return found
 
@@ -49,7 +51,7 @@ def roll_back(change: Change, model: str, pid: int) -> None:
     try:
         home = roll_back_locally(pid, model, change.operator, change.reason)
     except GlassHolds as why:
-        end(EXIT_REFUSED, f"{why}.")
+        end(EXIT_REFUSED, f"{str(why).rstrip('.')}.")
     if change.as_json:
         print_json(vars(home))
         return

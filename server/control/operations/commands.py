@@ -47,7 +47,7 @@ class Commands:
             known = ", ".join(self._driver.models) or "none"
             raise refused(
                 grpc.StatusCode.NOT_FOUND, "model", expected=f"one that is served ({known})", got=shown(name),
-                hint="`roost status` (ListModels) lists them.",
+                hint="`roost status`, or ListModels, lists them.",
             )  # fmt: skip
         return served
 

@@ -77,7 +77,10 @@ def _rollout(canary: Rollout, seen: Look | None) -> admin_pb2.Rollout:
 def headline(model: ModelState) -> str:
     """A model's state in a sentence."""
     parts = [f"{model.name} is at revision {model.revision}"]
-    parts.append("nothing is served" if model.stable is None else f"version {model.stable.version} is stable")
+    if model.stable is None:
+        parts.append("nothing is served until another version is loaded or released")
+    else:
+        parts.append(f"version {model.stable.version} is stable")
     if model.canary is not None:
         where = f"has {share(model.weight_ppm)}" if model.canary.started else "is being loaded"
         parts.append(f"the canary, version {model.canary.artifact.version}, {where}")
