@@ -50,7 +50,10 @@ class MemoryLimit:
         try:
             pages = Path("/proc/self/statm").read_text(encoding="ascii").split()
             resident, data = int(pages[RESIDENT]) * PAGE_BYTES, int(pages[DATA]) * PAGE_BYTES
-        except (OSError, ValueError, IndexError, MemoryError):  # no file can be opened any more: it stays as it was
+        except MemoryError:  # there is a limit, then, and it stays as it is
+            return
+        except (OSError, ValueError, IndexError):
+            log.warning("what this worker holds can't be read: its memory's limit stays as it was", exc_info=True)
             return
         if data == 0:  # a system that does not count it
             return

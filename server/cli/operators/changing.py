@@ -131,7 +131,13 @@ def rollback(
         Path | None, typer.Option("--ready-file", metavar="FILE", help="With --local: the server's ready file.")
     ] = None,
     pid: Annotated[
-        int | None, typer.Option("--pid", metavar="PID", min=1, help="With --local: the process `roost serve`.")
+        int | None,
+        typer.Option(
+            "--pid",
+            metavar="PID",
+            min=1,
+            help="With --local: the process `roost serve`, also in the file `lock` of its state folder.",
+        ),
     ] = None,
 ) -> None:
     """Take the canary back; without a canary, go back to the last safe version. At once, without any loading.
