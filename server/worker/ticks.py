@@ -1,4 +1,4 @@
-"""Ticks: while others want a worker's core, the system decides a thousand times a second or more who gets it.
+"""Ticks: while others want a worker's core, the system decides thousands of times a second who gets it.
 
 Used by the engine. A worker's loop that never sleeps is woken up by nobody: whoever gets the core in its stead, however
 nice, keeps it until the clock's next tick, 4 ms where Linux counts 250 of them a second, which alone was more than a
@@ -6,7 +6,7 @@ quiet p99. One that sleeps at times interrupts others as it wakes up, but not al
 since Linux owes it nothing then (EEVDF, sched(7)); it waits as long, which doubled p99 beside a canary that hung.
 A thread that wakes up on the same core makes the system look again; the loop, whose slice is short, goes on then.
 Always: nobody begins to tick where a loop got its core whenever it wanted, nor for one that has little to do. A tick
-takes 15 to 20 us in a virtual machine, two to five hundredths of the core in all.
+takes 15 to 20 us in a virtual machine, a twentieth of the core in all.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import ctypes
 import logging
 import os
 import threading
-import time
 from typing import Final
 
 import numpy as np
@@ -27,24 +26,14 @@ from server.worker.strain import ThreadClock
 
 log = logging.getLogger("roost.worker")
 
-PERIOD_US: Final = 1000
-# For a loop that rests at times: its p99 is short enough for a millisecond to show, and it has the core to spare.
-RESTING_PERIOD_US: Final = 400
-RESTING_SHARE: Final = 0.25  # of a window at least, in which such a loop neither ran nor wanted to
+# A millisecond without its core doubles a quick model's p99. It is no longer for a loop that never sleeps: half of what
+# such a one could do keeps it awake all the time.
+PERIOD_US: Final = 400
 WINDOW_NS: Final = 50_000_000
 WANTED_SHARE: Final = 0.05  # of a window, in which the loop ran or wanted to: as much as ticks cost
 WAITED_SHARE: Final = 0.005  # of a window: others have the core at times
 HOLD_NS: Final = 10_000_000_000  # who shares a core comes again; whether the loop waits without ticks tells
 JOIN_S: Final = 1.0
-# How often the system looks by itself is the coarse clock's resolution (clock_getres(2)).
-CLOCK_MONOTONIC_COARSE: Final = 6
-
-
-def looks_as_often_by_itself() -> bool:
-    try:
-        return time.clock_getres(CLOCK_MONOTONIC_COARSE) <= PERIOD_US / 1e6
-    except OSError:
-        return False
 
 
 class Ticks:
@@ -59,17 +48,11 @@ class Ticks:
         self._thread: threading.Thread | None = None
         self._core = -1
         self._until_ns = 0
-        self._needed = not looks_as_often_by_itself()
         self._looked_ns, self._before = now_ns, self._clock.read()
 
     @property
     def ticking(self) -> bool:
-        return self.period_us > 0
-
-    @property
-    def period_us(self) -> int:
-        """0 where nobody ticks."""
-        return int(self._period_us[0])
+        return bool(self._period_us[0])
 
     def look(self, now_ns: int) -> None:
         """On the loop's thread, about once in WINDOW_NS; what comes sooner does nothing.
@@ -77,25 +60,22 @@ class Ticks:
         Begins where the loop had work and waited for its core since the last look, ends HOLD_NS later.
         """
         window_ns = now_ns - self._looked_ns
-        if window_ns < WINDOW_NS or not self._needed:
+        if window_ns < WINDOW_NS:
             return
         now, before = self._clock.read(), self._before
         self._looked_ns, self._before = now_ns, now
         waited_ns = wanted_ns = 0
-        period_us = self.period_us or PERIOD_US
         if before is not None and now is not None:  # else nobody tells, and all stays as it is
             waited_ns = now.waited_ns - before.waited_ns
             wanted_ns = waited_ns + now.ran_ns - before.ran_ns
-            rests = wanted_ns < (1 - RESTING_SHARE) * window_ns
-            period_us = RESTING_PERIOD_US if rests else PERIOD_US
         if self.ticking:
             if now_ns >= self._until_ns:
                 self._end()
             else:
-                self._go_on(period_us)
+                self._follow_loop()
         elif wanted_ns >= WANTED_SHARE * window_ns and waited_ns >= WAITED_SHARE * window_ns:
             self._until_ns = now_ns + HOLD_NS
-            self._begin(period_us)
+            self._begin()
 
     def close(self) -> None:
         """Ends the thread, where there is one, and waits for that: a period at most."""
@@ -106,7 +86,7 @@ class Ticks:
             self._thread.join(JOIN_S)
         self._clock.close()
 
-    def _begin(self, period_us: int) -> None:
+    def _begin(self) -> None:
         if self._thread is None or not self._thread.is_alive():
             thread = threading.Thread(target=self._tick, name="roost-ticks", daemon=True)
             try:
@@ -114,12 +94,9 @@ class Ticks:
             except RuntimeError:  # the system has no thread to give: it is asked again when it is needed again
                 return
             self._thread, self._core = thread, -1
-        self._go_on(period_us)
-        self._wanted.set()
-
-    def _go_on(self, period_us: int) -> None:
         self._follow_loop()
-        word_release(self._period_us, 0, period_us)
+        word_release(self._period_us, 0, PERIOD_US)
+        self._wanted.set()
 
     def _end(self) -> None:
         self._wanted.clear()  # first: a thread that comes back waits
