@@ -7,6 +7,7 @@ long as the object; one thread, the worker's loop, calls kernels on it and puts 
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +55,17 @@ def aligned_bytes(size_bytes: int) -> npt.NDArray[np.uint8]:
     block = np.empty(size_bytes + BLOCK_ALIGNMENT_BYTES, dtype=np.uint8)
     skip = -address_of(block) % BLOCK_ALIGNMENT_BYTES
     return block[skip : skip + size_bytes]
+
+
+def aligned_blocks(count: int, size_bytes: int) -> npt.NDArray[np.uint8]:
+    """uint8[count, size_bytes], each block 64-byte aligned: size_bytes is a multiple of that.
+
+    A mapping of its own: pages that are never touched cost nothing, all others are the system's again once nobody
+    refers to it. NumPy would ask for huge pages, of which the first byte of a block would take two megabytes.
+    """
+    assert size_bytes % BLOCK_ALIGNMENT_BYTES == 0, size_bytes
+    mapping = mmap.mmap(-1, count * size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(mapping, dtype=np.uint8).reshape(count, size_bytes)
 
 
 class BatchMemory:
@@ -160,7 +172,8 @@ class BatchMemory:
         self._take_directory(ModelDirectory(places))
         for arena in self._arenas_of[seat]:
             self._blocks[arena] = self._columns[arena] = None
-            self.arenas[arena]["input_address"] = self.arenas[arena]["output_address"] = 0
+        for address in ("input_address", "output_address"):
+            self.arenas[address][self._arenas_of[seat]] = 0
         self._spare += self._arenas_of[seat]
         self._arenas_of[seat] = []
         self.queues[seat] = (NO_ARENA, NO_ARENA, 0, 0, 0)
@@ -231,22 +244,25 @@ class BatchMemory:
         self.queues[seat] = (NO_ARENA, NO_ARENA, max_rows, 0, bounds.waiting_rows_max)
         if not self.directory.kernel_ok(seat):
             return
-        self._arenas_of[seat] = self._take_arenas(bounds.arenas, max_rows)
-        for index in reversed(self._arenas_of[seat]):
-            inputs = aligned_bytes(self.directory.input_block_bytes(seat))
-            outputs = aligned_bytes(self.directory.output_block_bytes(seat))
-            self._blocks[index] = inputs, outputs
-            arena = self.arenas[index]
-            arena["state"], arena["model"], arena["runs_as"] = ARENA_FREE, seat, seat
-            arena["input_address"], arena["input_bytes"] = address_of(inputs), inputs.size
-            arena["output_address"], arena["output_bytes"] = address_of(outputs), outputs.size
-            arena["next_free"] = self.queues[seat]["free"]
-            self.queues[seat]["free"] = index
+        # Field by field, not arena by arena: this is the loop's time, and there are dozens of them.
+        taken = self._take_arenas(bounds.arenas, max_rows)
+        inputs = aligned_blocks(len(taken), self.directory.input_block_bytes(seat))
+        outputs = aligned_blocks(len(taken), self.directory.output_block_bytes(seat))
+        for index, of_inputs, of_outputs in zip(taken, inputs, outputs, strict=True):
+            self._blocks[index] = of_inputs, of_outputs
+        self._arenas_of[seat] = taken
+        arenas, number = self.arenas, np.arange(len(taken))
+        arenas["state"][taken], arenas["model"][taken], arenas["runs_as"][taken] = ARENA_FREE, seat, seat
+        for what, its in (("input", inputs), ("output", outputs)):
+            arenas[f"{what}_address"][taken] = address_of(its) + its.shape[1] * number
+            arenas[f"{what}_bytes"][taken] = its.shape[1]
+        arenas["next_free"][taken] = [*taken[1:], NO_ARENA]
+        self.queues[seat]["free"] = taken[0]
 
     def _take_arenas(self, count: int, max_rows: int) -> list[int]:
         """Spare arenas whose lists hold max_rows requests, and new ones where there are too few."""
         taken = [index for index in self._spare if self._spans[index] >= max_rows][:count]
-        self._spare = [index for index in self._spare if index not in taken]
+        self._spare = sorted(set(self._spare) - set(taken))
         missing = count - len(taken)
         if missing:
             span = 1 << (max_rows - 1).bit_length()

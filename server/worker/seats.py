@@ -13,6 +13,7 @@ import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 from native.plane.layout import Plane
 from native.plane.routes import NoTable, Route, RouteTables, SeatRef
@@ -246,11 +247,8 @@ class Seats:
         self._table.put(seat.index, model)
         self._held[seat.index] = Held(seat, model)
         self._told.set_state(seat.index, seat.generation, SEAT_STATE_READY)
-        batching = "on" if model.batchable else f"off: {model.batching_note}"
-        fields = {"model": model.name, "version": model.version, "digest": model.digest_prefix, "batching": batching}
-        log.info("loaded", extra={"fields": fields})
-        for note in model.notes:
-            log.info("%s: %s", model.name, note)
+        # In a turn of its own: to write these lines holds the loop up for as long as all of the above.
+        self._loop.call_soon(_log_loaded, model)
 
     def _fail(self, seat: Seat, reason: str) -> None:
         self._failed[seat.index] = seat.generation
@@ -264,7 +262,7 @@ class Seats:
         del self._held[held.seat.index]
         self._busy = True
         fields = {"model": held.model.name, "version": held.model.version, "digest": held.model.digest_prefix}
-        log.info("unloaded", extra={"fields": fields})
+        self._loop.call_soon(partial(log.info, "unloaded", extra={"fields": fields}))
         models = [held.model]
         index, generation = held.seat.index, held.seat.generation
         held.model = None  # type: ignore[assignment]  # the last reference goes in the loader's thread
@@ -274,6 +272,14 @@ class Seats:
             self._told.set_state(index, generation, SEAT_STATE_EMPTY)
 
         self._loop.create_task(self._loader.run(lambda: _free(models))).add_done_callback(done)
+
+
+def _log_loaded(model: ServedModel) -> None:
+    batching = "on" if model.batchable else f"off: {model.batching_note}"
+    fields = {"model": model.name, "version": model.version, "digest": model.digest_prefix, "batching": batching}
+    log.info("loaded", extra={"fields": fields})
+    for note in model.notes:
+        log.info("%s: %s", model.name, note)
 
 
 def is_loading() -> bool:
