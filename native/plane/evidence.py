@@ -9,7 +9,7 @@ restarts of their worker too, so that a reader keeps the newest copy and never a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -218,11 +218,17 @@ class EvidenceReader:
         self._plane = plane
         self._out: npt.NDArray[np.int64] = np.zeros((CELLS_COUNT, CELL_WORDS), dtype=np.int64)
 
-    def read(self) -> Iterator[Cell]:
-        """All cells in use, of workers that are gone too. The newest copy of a cell replaces the older one."""
+    def read(self, weight_epochs: Sequence[int] | None = None) -> Iterator[Cell]:
+        """All cells in use, of workers that are gone too. The newest copy of a cell replaces the older one.
+
+        weight_epochs: of these only. To make all of them is 5 us each, and there may be thousands.
+        """
         for worker in range(self._plane.workers):
             count = copy_cells(self._plane.block(worker).routing, self._out)
-            for row in self._out[: max(count, 0)].tolist():
+            rows = self._out[: max(count, 0)]
+            if weight_epochs is not None:
+                rows = rows[np.isin(rows[:, CELL_WEIGHT_EPOCH], weight_epochs)]
+            for row in rows.tolist():
                 yield Cell(
                     worker, row[CELL_SEQUENCE], row[CELL_GENERATION], row[CELL_WEIGHT_EPOCH],
                     row[CELL_REQUESTS], row[CELL_ERRORS], row[CELL_NON_FINITE], row[CELL_TIMEOUTS],

@@ -211,7 +211,7 @@ class Driver:
 
     def collect(self) -> None:
         """Every worker's counts, into the book."""
-        self.book.collect(self._reader.read())
+        self.book.collect(self._reader.read(self.book.open_epochs))
 
     def cells(self) -> Iterator[Cell]:
         """Every worker's counts as they are now. With a buffer of its own: a scrape may ask from another thread."""

@@ -123,8 +123,13 @@ class EvidenceBook:
         for old in [key for key in self._open if key[0] == model and key[1] <= route.weight_epoch - KEPT_OPEN]:
             self._close(old)
 
+    @property
+    def open_epochs(self) -> tuple[int, ...]:
+        """The weight epochs whose counts may still grow."""
+        return tuple(record.weight_epoch for record in self._open.values())
+
     def collect(self, cells: Iterable[Cell]) -> None:
-        """Every worker's cells as they are now."""
+        """Every worker's cells as they are now, those of `open_epochs` at least."""
         arms: dict[tuple[int, int, int], tuple[_Open, bool]] = {}
         for record in self._open.values():
             arms[record.stable.seat, record.stable.generation, record.weight_epoch] = (record, False)

@@ -298,4 +298,9 @@ def test_cells_of_two_workers_are_told_apart() -> None:
     count_outcome(other.words, slot, EVENT_NONE)
     publish_evidence(other.words)
     answer(worker, Asked())
-    assert {(cell.worker, cell.seat) for cell in EvidenceReader(plane).read()} == {(0, CANARY), (1, STABLE)}
+    reader = EvidenceReader(plane)
+    cells = list(reader.read())
+    assert {(cell.worker, cell.seat) for cell in cells} == {(0, CANARY), (1, STABLE)}
+    epochs = [cell.weight_epoch for cell in cells]
+    assert list(reader.read(epochs)) == cells
+    assert list(reader.read([max(epochs) + 1])) == list(reader.read(())) == []
