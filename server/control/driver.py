@@ -9,7 +9,6 @@ decided, and makes up for what was not written.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -47,8 +46,6 @@ from server.lifecycle.state import Artifact, ModelState
 from server.lifecycle.step import step
 from server.processes import ModelPin
 from server.settings import Settings
-
-log = logging.getLogger("roost.control")
 
 LOCK_WAIT_S: Final = 10.0
 LINES_KEPT: Final = 2000
@@ -267,9 +264,7 @@ class Driver:
         if kept.model.canary is None:
             self.looks.pop(served.name, None)
         self.decisions_counted[served.name, str(entry["kind"])] += 1
-        said = sentence(entry)
-        log.info("%s", said, extra={"fields": {"model": served.name, "revision": kept.model.revision}})
-        self.events.append("decision", said, model=served.name, detail=entry)
+        self.events.decided(entry)
 
     def _route(self, served: Served, model: ModelState) -> Route:
         return self.publisher.next_route(served.index, wanted_route(self.seating, served.index, model))
@@ -369,7 +364,7 @@ class Driver:
         self.publisher.publish(routes, texts, urgent=True)
         for entry in entries:
             self.last_entries[str(entry["model"])] = entry
-            self.events.append("decision", sentence(entry), model=str(entry["model"]), detail=entry)
+            self.events.decided(entry)
             self._write(entry)
         for served in self.models.values():
             if self._kept[served.name].untold:
@@ -381,6 +376,8 @@ class Driver:
         followed = follow(names, self.publisher.routes, self.seating.everything(), texts, kept)
         for entry in self.keeper.recover(followed.decisions, lines):
             self._note_entry(entry)
+            if not self.keeper.unread:
+                self.events.decided(entry)  # an operator broke the glass, or control ended before it could be told
         for decision in followed.decisions:
             self.last_entries[str(decision.entry["model"])] = decision.entry
         for one, served in zip(followed.kept, self.models.values(), strict=True):

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
+
+from server.lifecycle.explain import sentence
+
+log = logging.getLogger("roost.control")
 
 EVENTS_MAX: Final = 4096
 
@@ -56,6 +61,12 @@ class EventLog:
         self._grown.set()
         self._grown = asyncio.Event()
         return event
+
+    def decided(self, entry: Mapping[str, Any]) -> None:
+        """A decision, as the journal has it. Also a line of the log."""
+        said, model = sentence(entry), str(entry.get("model"))
+        log.info("%s", said, extra={"fields": {"model": model, "revision": entry.get("revision")}})
+        self.append("decision", said, model=model, detail=entry)
 
     def kept_after(self, sequence: int) -> tuple[LoggedEvent, ...]:
         """Those that are kept with a higher number, oldest first."""

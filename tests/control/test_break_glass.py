@@ -50,6 +50,8 @@ async def test_it_takes_the_canary_out_and_the_next_control_process_writes_it_do
         entry = JournalFile(tmp_path / "state").lines()[-1].entry
         assert (entry["kind"], entry["operator"], entry["reason"]) == ("rolled_back", "ada", "it hurts")
         assert "break_glass" in entry["evidence"]
+        told = [event for event in server.driver.events.kept_after(0) if event.kind == "decision"]
+        assert ["by ada (it hurts)" in event.text for event in told] == [True], "who was away hears of it"
 
 
 async def test_decisions_of_another_build_are_said_to_be_so(

@@ -17,7 +17,7 @@ def rows_of(heading: str) -> set[str]:
 
 def test_every_kind_of_event_is_listed() -> None:
     source = "".join(path.read_text() for path in (ROOT / "server/control").rglob("*.py"))
-    assert rows_of("Events") == set(re.findall(r'events\.append\(\s*"([a-z_]+)"', source))
+    assert rows_of("Events") == set(re.findall(r'(?:events|self)\.append\(\s*"([a-z_]+)"', source))
 
 
 def test_every_kind_of_decision_is_listed_and_notes_are_named() -> None:
