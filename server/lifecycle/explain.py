@@ -131,6 +131,11 @@ def would_change(model: ModelState) -> tuple[str, ...]:
         sentences.append(f"At {share(canary.weight_ppm)} of the traffic nothing is compared: {by_itself}.")
     if canary.plan.promotion is Promotion.NEVER:
         sentences.append("It has no plan: `roost promote` makes it stable, `roost rollback` takes it back.")
+    elif canary.paused and canary.weight_ppm != canary.current.weight_ppm:
+        sentences.append(
+            f"Its share was set by hand, so its plan is paused: `roost resume` goes on with step {canary.step + 1} of "
+            f"{len(canary.plan.steps)}, at {share(canary.current.weight_ppm)}."
+        )
     elif canary.paused:
         sentences.append("Its plan is paused: it goes on when it is resumed.")
     elif canary.awaits_approval:

@@ -67,6 +67,17 @@ def test_status_of_a_model_shows_all_of_it(admin: ScriptedAdmin) -> None:
     ]
 
 
+def test_a_share_that_was_set_by_hand_is_said_with_what_resuming_would_make_of_it(admin: ScriptedAdmin) -> None:
+    by_hand = churn(weight_ppm=200_000)
+    by_hand.rollout.paused = True
+    admin.answers["DescribeModel"] = admin_pb2.DescribeModelReply(model=by_hand)
+    lines = [line.strip() for line in run(admin.address, "status", "churn").stdout.splitlines()]
+    assert "its share was set by hand: `roost resume churn` goes back to 5 %" in lines
+    by_hand.weight_ppm = 50_000
+    admin.answers["DescribeModel"] = admin_pb2.DescribeModelReply(model=by_hand)
+    assert "by hand" not in run(admin.address, "status", "churn").stdout
+
+
 def test_a_canary_without_a_plan_has_nothing_to_wait_for(admin: ScriptedAdmin) -> None:
     rollout = admin_pb2.Rollout(
         id="r-2", steps=[admin_pb2.PlanStep(weight_ppm=50_000)], needs_approval=True, phase="canary", requests=3
@@ -102,11 +113,13 @@ def test_evidence_is_words_and_then_counts(admin: ScriptedAdmin) -> None:
         signals=[
             admin_pb2.SignalEvidence(name="non_finite", e_worse=0.25, e_not_worse=12.5, odds_ratio_high=float("inf"))
         ],
+        e_worse=0.0625,
     )
     result = run(admin.address, "evidence", "churn")
     assert result.stdout.startswith("churn, version 4:\nNot enough evidence yet.\n")
     for text in ("95 %", "5 %", "19,000", "1,000", "321", "2 of 654", "non-finite", "0.25", "12.5", "0 to no bound"):
         assert text in result.stdout
+    assert result.stdout.split()[-2:] == ["together", "0.0625"]
 
 
 def test_evidence_without_a_canary_is_its_words_alone(admin: ScriptedAdmin) -> None:

@@ -1,6 +1,7 @@
 """The driver: what is decided is in the plane, then in the journal and the registry, over every kind of end."""
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,7 @@ async def test_a_canary_that_is_worse_comes_home_by_itself_and_is_not_let_in_aga
             await deploy(server)
         evidence = await server.stub.GetEvidence(admin_pb2.GetEvidenceRequest(model=NAME))
         assert evidence.verdict == "worse"
+        assert evidence.e_worse == json.loads(evidence.judgement_json)["e_worse"] >= 100
         assert evidence.signals[0].canary_events >= 20
         kept = world.folder / "state/evidence.json"
         await server.until(lambda: kept.exists() and world.digests[1] in kept.read_text())

@@ -153,6 +153,7 @@ def test_what_would_change_things_is_told_for_every_state() -> None:
         replace(stable, canary=canary, frozen=True),
         replace(stable, canary=canary, frozen=True, withheld=frozenset({HOME + canary.artifact.digest})),
         replace(stable, canary=replace(canary, paused=True)),
+        replace(stable, canary=replace(canary, paused=True, weight_ppm=500_000)),
         replace(stable, canary=replace(canary, step=3)),
         replace(stable, canary=canary, withheld=frozenset({STAYS + canary.artifact.digest})),
         replace(stable, canary=replace(canary, plan=Plan((Step(1),), Promotion.NEVER))),

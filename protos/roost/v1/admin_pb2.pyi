@@ -267,7 +267,7 @@ class GetEvidenceRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ...) -> None: ...
 
 class GetEvidenceReply(_message.Message):
-    __slots__ = ("model", "canary", "verdict", "epochs", "signals", "words", "judgement_json")
+    __slots__ = ("model", "canary", "verdict", "epochs", "signals", "words", "judgement_json", "e_worse")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     CANARY_FIELD_NUMBER: _ClassVar[int]
     VERDICT_FIELD_NUMBER: _ClassVar[int]
@@ -275,6 +275,7 @@ class GetEvidenceReply(_message.Message):
     SIGNALS_FIELD_NUMBER: _ClassVar[int]
     WORDS_FIELD_NUMBER: _ClassVar[int]
     JUDGEMENT_JSON_FIELD_NUMBER: _ClassVar[int]
+    E_WORSE_FIELD_NUMBER: _ClassVar[int]
     model: str
     canary: Artifact
     verdict: str
@@ -282,7 +283,8 @@ class GetEvidenceReply(_message.Message):
     signals: _containers.RepeatedCompositeFieldContainer[SignalEvidence]
     words: _containers.RepeatedScalarFieldContainer[str]
     judgement_json: str
-    def __init__(self, model: _Optional[str] = ..., canary: _Optional[_Union[Artifact, _Mapping]] = ..., verdict: _Optional[str] = ..., epochs: _Optional[_Iterable[_Union[EpochCounts, _Mapping]]] = ..., signals: _Optional[_Iterable[_Union[SignalEvidence, _Mapping]]] = ..., words: _Optional[_Iterable[str]] = ..., judgement_json: _Optional[str] = ...) -> None: ...
+    e_worse: float
+    def __init__(self, model: _Optional[str] = ..., canary: _Optional[_Union[Artifact, _Mapping]] = ..., verdict: _Optional[str] = ..., epochs: _Optional[_Iterable[_Union[EpochCounts, _Mapping]]] = ..., signals: _Optional[_Iterable[_Union[SignalEvidence, _Mapping]]] = ..., words: _Optional[_Iterable[str]] = ..., judgement_json: _Optional[str] = ..., e_worse: _Optional[float] = ...) -> None: ...
 
 class EpochCounts(_message.Message):
     __slots__ = ("weight_epoch", "canary_ppm", "stable", "canary")

@@ -61,7 +61,7 @@ def _facts(model: admin_pb2.ModelState) -> Iterator[tuple[str, str]]:
             yield label, artifact_text(held)
     if model.HasField("canary"):
         yield "canary", f"{artifact_text(model.canary)}  {share(model.weight_ppm)} of the traffic"
-        yield from _rollout_facts(model.rollout)
+        yield from _rollout_facts(model)
     if model.frozen:
         yield "frozen", "no automatic action until `roost unfreeze`"
     yield "workers", f"{model.workers_ready} ready, {model.workers_following} follow this route table"
@@ -69,12 +69,15 @@ def _facts(model: admin_pb2.ModelState) -> Iterator[tuple[str, str]]:
         yield "alerts" if number == 0 else "", alert
 
 
-def _rollout_facts(rollout: admin_pb2.Rollout) -> Iterator[tuple[str, str]]:
+def _rollout_facts(model: admin_pb2.ModelState) -> Iterator[tuple[str, str]]:
+    rollout = model.rollout
     phase = "paused" if rollout.paused else rollout.phase
     yield "rollout", f"{rollout.id}, {phase}, verdict: {(rollout.verdict or 'none yet').replace('_', ' ')}"
     yield "plan", plan_text(rollout) + (", then an operator decides" if rollout.needs_approval else ", then promoted")
     if rollout.step < len(rollout.steps) and rollout.phase != "loading":
         step = rollout.steps[rollout.step]
+        if rollout.paused and model.weight_ppm != step.weight_ppm:
+            yield "", f"its share was set by hand: `roost resume {model.name}` goes back to {share(step.weight_ppm)}"
         seen = f"{rollout.step_elapsed_s:.0f} s and {rollout.requests:,} requests"
         needs = f" of at least {step.bake_s:g} s and {step.minimum_requests:,}"
         yield "step", seen + (needs if step.bake_s or step.minimum_requests else "")

@@ -63,6 +63,8 @@ def print_evidence(reply: admin_pb2.GetEvidenceReply) -> None:
         _add(
             signals, signal.name.replace("_", "-"), *events, f"{signal.e_worse:.3g}", f"{signal.e_not_worse:.3g}", odds
         )
+    if reply.signals:
+        _add(signals, "together", "", "", f"{reply.e_worse:.3g}", "", "")
     for table in (counted, signals):
         if table.row_count:
             _console().print(table)

@@ -245,7 +245,10 @@ class DriftWatch:
                     limits = limits_of(self._settings, kind)
                     known.take_up(report_from_bytes(data, signal, known.digest, window, limits))
                 except BadReport as error:
-                    log.info("the next %s says what the last one said: %s", kind.word, error)
+                    log.info(
+                        "%s: what its last %s said of %s is not taken up again (%s): nothing is shown of it until the "
+                        "next one has ended", name, kind.word, signal.name, error,
+                    )
             if known.drifting(signal.name):
                 self._responder.take_up(name, signal.name)
                 self._tell_standing(name, signal.name)

@@ -107,6 +107,7 @@ def evidence_reply(name: str, seen: Look | None, words: Iterable[str]) -> admin_
     reply.canary.CopyFrom(admin_pb2.Artifact(version=seen.version, digest=seen.digest))
     reply.verdict = seen.judgement.verdict.value
     reply.judgement_json = json.dumps(seen.to_dict())
+    reply.e_worse = seen.judgement.e_worse
     for counts in seen.evidence:
         epoch = reply.epochs.add(weight_epoch=counts.epoch, canary_ppm=counts.canary_weight_ppm)
         for arm, counted in ((epoch.stable, counts.stable), (epoch.canary, counts.canary)):
