@@ -7,6 +7,7 @@ long as the object; one thread, the worker's loop, calls kernels on it and puts 
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ PLACES = ("stable", "canary", "shadow", "last_safe")  # of a route
 # Until a judge says otherwise, no answer is late.
 AGE_LIMIT_NS = 1 << 62
 
+Block = npt.NDArray[np.uint8]
 Columns = tuple[tuple[npt.NDArray[Any], ...], tuple[npt.NDArray[Any], ...]]
 
 
@@ -61,11 +63,29 @@ def aligned_blocks(count: int, size_bytes: int) -> npt.NDArray[np.uint8]:
     """uint8[count, size_bytes], each block 64-byte aligned: size_bytes is a multiple of that.
 
     A mapping of its own: pages that are never touched cost nothing, all others are the system's again once nobody
-    refers to it. NumPy would ask for huge pages, of which the first byte of a block would take two megabytes.
+    refers to it. Without huge pages, of which the first byte of a block would take two megabytes, and NumPy asks for
+    them. Raises OSError where the system refuses it.
     """
     assert size_bytes % BLOCK_ALIGNMENT_BYTES == 0, size_bytes
     mapping = mmap.mmap(-1, count * size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with contextlib.suppress(OSError):  # a kernel without huge pages
+        mapping.madvise(mmap.MADV_NOHUGEPAGE)
     return np.frombuffer(mapping, dtype=np.uint8).reshape(count, size_bytes)
+
+
+def _blocks_of(directory: ModelDirectory, seat: int, bounds: QueueBounds) -> tuple[Block, Block] | None:
+    """What a place's arenas keep inputs and outputs in; None where kernels can't carry its rows."""
+    if not directory.kernel_ok(seat):
+        return None
+    sizes = directory.input_block_bytes(seat), directory.output_block_bytes(seat)
+    try:
+        inputs, outputs = (aligned_blocks(bounds.arenas, size) for size in sizes)
+    except OSError as error:
+        raise ValueError(
+            f"{directory.model(seat).name}: the system has no {bounds.arenas * sum(sizes):,} bytes for its batches "
+            f"({error}). Lower batching.queue_bytes_max, or queue_rows_max."
+        ) from error
+    return inputs, outputs
 
 
 class BatchMemory:
@@ -102,7 +122,7 @@ class BatchMemory:
         self.queues = np.zeros(SEATS_MAX, dtype=QUEUE)
         self.queues["gathering"] = self.queues["free"] = NO_ARENA
         self.arenas = np.zeros(0, dtype=ARENA)
-        self._blocks: list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]] | None] = []
+        self._blocks: list[tuple[Block, Block] | None] = []
         # Made when first used: most arenas of a long queue never are.
         self._columns: list[Columns | None] = []
         self._spans: list[int] = []  # requests that fit into each arena's list
@@ -143,7 +163,7 @@ class BatchMemory:
         self._take_directory(directory)
         for seat, (model, bounds) in enumerate(zip(directory.places, queues, strict=True)):
             if model is not None:
-                self._make_queue(seat, bounds)
+                self._make_queue(seat, bounds, _blocks_of(directory, seat, bounds))
                 self._route_alone(seat, directory.route_of(seat))
         settle_seats(self.words)
 
@@ -154,22 +174,31 @@ class BatchMemory:
 
     # --- Models come and go --------------------------------------------------------------------------------------
     def set_model(self, seat: int, model: WireModel, bounds: QueueBounds) -> None:
-        """Puts a model into a vacant place. Nothing is sent there before `set_ready` and a route that names it."""
+        """Puts a model into a vacant place. Nothing is sent there before `set_ready` and a route that names it.
+
+        Raises ValueError, and nothing has changed, where the system has no memory for its batches.
+        """
         assert not self._arenas_of[seat], seat
         places = list(self.directory.places) + [None] * (seat + 1 - len(self.directory.places))
         assert places[seat] is None, seat
         places[seat] = model
-        self._take_directory(ModelDirectory(places))
-        self._make_queue(seat, bounds)
+        directory = ModelDirectory(places)
+        blocks = _blocks_of(directory, seat, bounds)
+        self._take_directory(directory)
+        self._make_queue(seat, bounds, blocks)
         self._settle()
 
-    def remove_model(self, seat: int) -> None:
-        """Makes a place vacant and gives its memory back. Nothing of it may be under way (`busy`)."""
+    def remove_model(self, seat: int) -> list[Block]:
+        """Makes a place vacant. Nothing of it may be under way (`busy`).
+
+        Its memory, which goes as this list does: to give pages back takes as long as they are many.
+        """
         assert not self.busy(seat), seat
         self.set_ready(seat, 0)
         places = list(self.directory.places)
         places[seat] = None
         self._take_directory(ModelDirectory(places))
+        blocks = [block for arena in self._arenas_of[seat] for block in self._blocks[arena] or ()]
         for arena in self._arenas_of[seat]:
             self._blocks[arena] = self._columns[arena] = None
         for address in ("input_address", "output_address"):
@@ -178,6 +207,7 @@ class BatchMemory:
         self._arenas_of[seat] = []
         self.queues[seat] = (NO_ARENA, NO_ARENA, 0, 0, 0)
         self._settle()
+        return blocks
 
     def busy(self, seat: int) -> bool:
         """True while rows of the place wait or run, also where another model runs them."""
@@ -238,16 +268,15 @@ class BatchMemory:
             }
         )
 
-    def _make_queue(self, seat: int, bounds: QueueBounds) -> None:
-        """Gives a place its queue and arenas; one that kernels can't carry rows for gets none."""
+    def _make_queue(self, seat: int, bounds: QueueBounds, blocks: tuple[Block, Block] | None) -> None:
+        """Gives a place its queue and arenas; one that kernels can't carry rows for gets none. blocks: `_blocks_of`."""
         max_rows = self.directory.model(seat).max_rows
         self.queues[seat] = (NO_ARENA, NO_ARENA, max_rows, 0, bounds.waiting_rows_max)
-        if not self.directory.kernel_ok(seat):
+        if blocks is None:
             return
         # Field by field, not arena by arena: this is the loop's time, and there are dozens of them.
         taken = self._take_arenas(bounds.arenas, max_rows)
-        inputs = aligned_blocks(len(taken), self.directory.input_block_bytes(seat))
-        outputs = aligned_blocks(len(taken), self.directory.output_block_bytes(seat))
+        inputs, outputs = blocks
         for index, of_inputs, of_outputs in zip(taken, inputs, outputs, strict=True):
             self._blocks[index] = of_inputs, of_outputs
         self._arenas_of[seat] = taken

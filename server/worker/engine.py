@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from native.batch.commit import sort_ready
-from native.batch.memory import AGE_LIMIT_NS, BatchMemory, QueueBounds
+from native.batch.memory import AGE_LIMIT_NS, BatchMemory, Block, QueueBounds
 from native.lane.layout import LANE_AGE_LIMIT_NS, LANE_QUEUED_ROWS
 from native.plane.routing import EVENT_NONE, EVENT_TIMEOUT
 from native.route.choose import decide
@@ -141,15 +141,16 @@ class Engine:
         self.memory.set_ready(seat, generation)
         sort_ready(self.memory.words)
 
-    def take_out(self, seat: int, model: ServedModel) -> bool:
-        """Makes a seat vacant; False, and nothing happens, while it has work.
+    def take_out(self, seat: int, model: ServedModel) -> list[Block] | None:
+        """Makes a seat vacant; None, and nothing happens, while it has work.
 
-        The model's session is the caller's to close, off the loop: that takes a millisecond or more.
+        The model's session is the caller's to close, and the memory of its batches, which is returned, to let go of: off
+        the loop, as that takes a millisecond or more.
         """
         if self.memory.busy(seat) or model.running or self._alone.busy(seat):
-            return False
+            return None
         kernel_ok = self.memory.directory.kernel_ok(seat)
-        self.memory.remove_model(seat)
+        blocks = self.memory.remove_model(seat)
         if kernel_ok:
             self.batches.remove(seat)
         self._alone.forget(seat)
@@ -158,7 +159,7 @@ class Engine:
         model.batcher = model.runner = None
         self._loaded.discard(seat)
         self._limit_memory()
-        return True
+        return blocks
 
     def follow(self) -> bool:
         """Takes over the plane's routes where they have moved, for a worker to which nothing comes.

@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
+from native.batch.memory import Block
 from native.plane.layout import Plane
 from native.plane.routes import NoTable, Route, RouteTables, SeatRef
 from native.plane.routing import (
@@ -172,8 +173,11 @@ class Seats:
             own = SeatRef(held.seat.index, held.seat.generation)
             named = any(own in route.seats for route in routes)
             held.idle_looks = 0 if named else held.idle_looks + 1
-            if held.idle_looks > LOOKS_BEFORE_LEAVING and self._engine.take_out(held.seat.index, held.model):
-                self._leave(held)
+            if held.idle_looks <= LOOKS_BEFORE_LEAVING:
+                continue
+            blocks = self._engine.take_out(held.seat.index, held.model)
+            if blocks is not None:
+                self._leave(held, blocks)
                 return True
         for index, generation in list(self._failed.items()):
             if not seats[index].wanted or seats[index].generation != generation:
@@ -256,7 +260,7 @@ class Seats:
         fields = {"model": self._settings.models[seat.model].name, "version": seat.version}
         log.error("could not be loaded: %s", reason, extra={"fields": fields})
 
-    def _leave(self, held: Held) -> None:
+    def _leave(self, held: Held, blocks: list[Block]) -> None:
         """Frees what a seat held, off the loop, and gives the memory back to the system."""
         self._table.remove(held.seat.index)
         del self._held[held.seat.index]
@@ -265,13 +269,13 @@ class Seats:
         self._loop.call_soon(partial(log.info, "unloaded", extra={"fields": fields}))
         models = [held.model]
         index, generation = held.seat.index, held.seat.generation
-        held.model = None  # type: ignore[assignment]  # the last reference goes in the loader's thread
+        held.model = None  # type: ignore[assignment]  # the last references go in the loader's thread
 
         def done(_task: asyncio.Task[None]) -> None:
             self._busy = False
             self._told.set_state(index, generation, SEAT_STATE_EMPTY)
 
-        self._loop.create_task(self._loader.run(lambda: _free(models))).add_done_callback(done)
+        self._loop.create_task(self._loader.run(lambda: _free(models, blocks))).add_done_callback(done)
 
 
 def _log_loaded(model: ServedModel) -> None:
@@ -287,8 +291,9 @@ def is_loading() -> bool:
     return any(thread.name.startswith(LOADER) for thread in threading.enumerate())
 
 
-def _free(models: list[ServedModel]) -> None:
+def _free(models: list[ServedModel], blocks: list[Block]) -> None:
     for model in models:
         model.session.close()
     models.clear()
+    blocks.clear()
     trim_memory()
