@@ -223,6 +223,8 @@ class EvidenceReader:
 
         weight_epochs: of these only. To make all of them is 5 us each, and there may be thousands.
         """
+        if weight_epochs is not None and not weight_epochs:
+            return
         for worker in range(self._plane.workers):
             count = copy_cells(self._plane.block(worker).routing, self._out)
             rows = self._out[: max(count, 0)]

@@ -16,7 +16,7 @@ from typing import Final
 
 from native.plane.layout import Plane, PlaneMismatch
 from native.plane.routing import MODELS_MAX
-from server.control.decision_text import Decision, decision_text, read_decision, without_quarantine
+from server.control.decision_text import BREAK_GLASS, Decision, decision_text, read_decision, without_quarantine
 from server.control.event_log import utc_text
 from server.control.plane_lock import PlaneHeld, PlaneLock
 from server.control.recovery import Followed, follow
@@ -118,7 +118,7 @@ def _roll_back(plane: Plane, wanted: str, operator: str, reason: str) -> WentHom
     except Refused as refusal:
         raise GlassHolds(str(refusal)) from refusal
     entry = next(action.entry for action in actions if isinstance(action, StoreRoute))
-    entry = {**entry, "evidence": {"break_glass": "decided with the control process dead"}}
+    entry = {**entry, "evidence": {BREAK_GLASS: "decided with the control process dead"}}
     document = decision_document(index, after, kept.released)
     if not _quarantine_known(followed, state.revision):
         # The next control process has it.

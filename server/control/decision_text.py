@@ -47,6 +47,10 @@ def read_decision(text: str) -> Decision:
         raise ValueError(f"decision: expected what this build writes, got {error!r}") from error
 
 
+# In the evidence of a decision that was taken while there was no control process.
+BREAK_GLASS: Final = "break_glass"
+
+
 def without_quarantine(entry: Mapping[str, Any]) -> dict[str, Any]:
     """The entry, saying that who was in quarantine is not known."""
     return {**entry, **{name: {**entry[name], "quarantine": None} for name in ("from", "to") if name in entry}}

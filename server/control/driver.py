@@ -20,7 +20,7 @@ from native.plane.evidence import Cell, EvidenceReader
 from native.plane.layout import PLANE_STARTED_UTC_NS, Plane
 from native.plane.routes import Route
 from server.control.artifact_source import ArtifactSource
-from server.control.decision_text import Decision, decision_text
+from server.control.decision_text import BREAK_GLASS, Decision, decision_text
 from server.control.event_log import EventLog, utc_text
 from server.control.incidents import IncidentWatch
 from server.control.journal_file import JournalFile
@@ -263,7 +263,10 @@ class Driver:
         self.last_entries[served.name] = entry
         if kept.model.canary is None:
             self.looks.pop(served.name, None)
-        self.decisions_counted[served.name, str(entry["kind"])] += 1
+        self._tell_decided(entry)
+
+    def _tell_decided(self, entry: Mapping[str, Any]) -> None:
+        self.decisions_counted[str(entry["model"]), str(entry["kind"])] += 1
         self.events.decided(entry)
 
     def _route(self, served: Served, model: ModelState) -> Route:
@@ -376,8 +379,8 @@ class Driver:
         followed = follow(names, self.publisher.routes, self.seating.everything(), texts, kept)
         for entry in self.keeper.recover(followed.decisions, lines):
             self._note_entry(entry)
-            if not self.keeper.unread:
-                self.events.decided(entry)  # an operator broke the glass, or control ended before it could be told
+            if BREAK_GLASS in entry.get("evidence", {}):
+                self._tell_decided(entry)  # all others were told as they were taken
         for decision in followed.decisions:
             self.last_entries[str(decision.entry["model"])] = decision.entry
         for one, served in zip(followed.kept, self.models.values(), strict=True):

@@ -54,8 +54,11 @@ class EventLog:
         """Of the newest event; one less than the first number where there is none yet."""
         return self._next - 1
 
-    def append(self, kind: str, text: str, *, model: str = "", detail: Mapping[str, Any] | None = None) -> LoggedEvent:
-        event = LoggedEvent(self._next, utc_text(time.time()), model, kind, text, detail or {})
+    def append(
+        self, kind: str, text: str, *, model: str = "", detail: Mapping[str, Any] | None = None, at_utc: str = ""
+    ) -> LoggedEvent:
+        """at_utc: when it happened, where that is not now."""
+        event = LoggedEvent(self._next, at_utc or utc_text(time.time()), model, kind, text, detail or {})
         self._next += 1
         self._events.append(event)
         self._grown.set()
@@ -64,9 +67,10 @@ class EventLog:
 
     def decided(self, entry: Mapping[str, Any]) -> None:
         """A decision, as the journal has it. Also a line of the log."""
-        said, model = sentence(entry), str(entry.get("model"))
-        log.info("%s", said, extra={"fields": {"model": model, "revision": entry.get("revision")}})
-        self.append("decision", said, model=model, detail=entry)
+        said, model, at_utc = sentence(entry), str(entry.get("model")), str(entry.get("at_utc", ""))
+        fields = {"model": model, "revision": entry.get("revision"), "decided_utc": at_utc}
+        log.info("%s", said, extra={"fields": fields})
+        self.append("decision", said, model=model, detail=entry, at_utc=at_utc)
 
     def kept_after(self, sequence: int) -> tuple[LoggedEvent, ...]:
         """Those that are kept with a higher number, oldest first."""

@@ -125,7 +125,7 @@ class EvidenceBook:
 
     @property
     def open_epochs(self) -> tuple[int, ...]:
-        """The weight epochs whose counts may still grow."""
+        """The weight epochs of all open records: those whose counts may still grow, and some before them."""
         return tuple(record.weight_epoch for record in self._open.values())
 
     def collect(self, cells: Iterable[Cell]) -> None:

@@ -1,5 +1,6 @@
 """Break-glass: with control dead, going home works; with control alive, nothing happens."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -24,8 +25,9 @@ def digests(tmp_path: Path) -> list[str]:
 
 
 async def test_it_takes_the_canary_out_and_the_next_control_process_writes_it_down(
-    tmp_path: Path, digests: list[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, digests: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "roost.control")
     settings, plane = settings_of(tmp_path), new_plane()
     pid = os.getpid()
     monkeypatch.setattr("server.control.break_glass._plane_of", lambda *_: Path(f"/proc/{pid}/fd/{plane.fd}"))
@@ -52,6 +54,11 @@ async def test_it_takes_the_canary_out_and_the_next_control_process_writes_it_do
         assert "break_glass" in entry["evidence"]
         told = [event for event in server.driver.events.kept_after(0) if event.kind == "decision"]
         assert ["by ada (it hurts)" in event.text for event in told] == [True], "who was away hears of it"
+        assert told[0].at_utc == entry["at_utc"], "as of when it was done"
+        assert server.driver.decisions_counted[NAME, "rolled_back"] == 1
+        assert any("by ada (it hurts)" in record.getMessage() for record in caplog.records)
+    async with serving(settings, plane, digests[0], workers=workers) as server:
+        assert not [event for event in server.driver.events.kept_after(0) if event.kind == "decision"], "once"
 
 
 async def test_decisions_of_another_build_are_said_to_be_so(

@@ -162,6 +162,8 @@ def test_what_would_change_things_is_told_for_every_state() -> None:
     told_of = [would_change(state) for state in states]
     assert all(sentences for sentences in told_of)
     assert len(set(told_of)) == len(states)
+    by_hand = " ".join(would_change(replace(stable, canary=replace(canary, paused=True, weight_ppm=500_000))))
+    assert f"goes on with step 1 of {len(DEFAULT_PLAN.steps)}, at 1 %." in by_hand
 
 
 @pytest.mark.parametrize(

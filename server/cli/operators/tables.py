@@ -63,7 +63,7 @@ def print_evidence(reply: admin_pb2.GetEvidenceReply) -> None:
         _add(
             signals, signal.name.replace("_", "-"), *events, f"{signal.e_worse:.3g}", f"{signal.e_not_worse:.3g}", odds
         )
-    if reply.signals:
+    if reply.e_worse:  # an older server says nothing of it
         _add(signals, "together", "", "", f"{reply.e_worse:.3g}", "", "")
     for table in (counted, signals):
         if table.row_count:
