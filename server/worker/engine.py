@@ -144,8 +144,8 @@ class Engine:
     def take_out(self, seat: int, model: ServedModel) -> list[Block] | None:
         """Makes a seat vacant; None, and nothing happens, while it has work.
 
-        The model's session is the caller's to close, and the memory of its batches, which is returned, to let go of: off
-        the loop, as that takes a millisecond or more.
+        The model's session is the caller's to close, and the memory of its batches, which is returned, to let go of.
+        Off the loop: that takes a millisecond or more.
         """
         if self.memory.busy(seat) or model.running or self._alone.busy(seat):
             return None
