@@ -26,8 +26,8 @@ from server.worker.strain import ThreadClock
 
 log = logging.getLogger("roost.worker")
 
-# A millisecond without its core doubles a quick model's p99. The same for a loop that never sleeps, at twice the cost:
-# half of what it could do keeps it awake all the time, so that this does not say that it has no core to spare.
+# A millisecond without its core doubles a quick model's p99. The same for a loop that never sleeps: half of what it
+# could do keeps it awake all the time, so that being awake does not say that it has no core to spare.
 PERIOD_US: Final = 400
 WINDOW_NS: Final = 50_000_000
 WANTED_SHARE: Final = 0.05  # of a window, in which the loop ran or wanted to: as much as ticks cost
